@@ -11,6 +11,8 @@ from pathlib import Path
 import chromium
 import pytest
 
+from analysis.figures import theme
+
 ROOT = Path(__file__).parents[1]
 TARGETS = {"app", "test", "setup", "checkpoints", "lint", "types", "bench", "health"}
 STREAMLIT = tomllib.loads((ROOT / "app" / ".streamlit" / "config.toml").read_text())
@@ -141,3 +143,9 @@ def test_a_missing_chromium_says_how_to_get_it_and_fails_only_in_ci(monkeypatch)
     monkeypatch.delenv("CI")
     with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
         chromium.chromium_or_reason()
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_figures_and_pages_share_their_background_and_text(mode):
+    assert theme.BACKGROUND[mode] == STREAMLIT["theme"][mode]["backgroundColor"]
+    assert theme.TEXT[mode] == STREAMLIT["theme"][mode]["textColor"]
