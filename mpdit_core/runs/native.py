@@ -1,0 +1,109 @@
+"""The run folder of this project: run.json, metrics.jsonl, weights/, ema/ (DESIGN section 7).
+
+RUN/run.json                                    what was trained, and how
+RUN/metrics.jsonl                               one line a log step
+RUN/weights/step_0002500.safetensors            raw weights
+RUN/ema/sigma_0.050/step_0002500.safetensors    averages; parameters in half precision
+RUN/state/                                      what resuming needs; never shipped
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mpdit_core.config import DataInfo, ModelConfig, TrainConfig
+from mpdit_core.errors import MPDiTError, UnreadableRun
+from mpdit_core.runs.files import read_json, read_tensors
+from mpdit_core.runs.run import Run
+
+FORMAT_VERSION = 1
+LAYOUT = "mpdit"
+
+
+def recognises(folder: Path) -> bool:
+    """Whether the folder claims to be a run of this layout."""
+    return (folder / "run.json").is_file()
+
+
+def read(folder: Path) -> Run:
+    """Open a run folder. Raises UnreadableRun with one sentence."""
+    about = read_json(folder / "run.json")
+    if not isinstance(about, dict) or about.get("format") != FORMAT_VERSION:
+        found = about.get("format") if isinstance(about, dict) else type(about).__name__
+        raise UnreadableRun(
+            f"{folder / 'run.json'} has format {found!r}; this version reads {FORMAT_VERSION}"
+        )
+    missing = [key for key in ("name", "model", "data") if key not in about]
+    if missing:
+        raise UnreadableRun(f"{folder / 'run.json'} lacks {', '.join(missing)}")
+    raw_files = _steps_in(folder / "weights")
+    if not raw_files:
+        raise UnreadableRun(f"{folder / 'weights'} holds no step_*.safetensors")
+    return Run(
+        name=str(about["name"]),
+        folder=folder,
+        layout=LAYOUT,
+        raw_files=raw_files,
+        ema_files=_averages_in(folder / "ema"),
+        read=read_tensors,
+        status=str(about.get("status", "unknown")),
+        read_metrics=lambda: read_metrics(folder / "metrics.jsonl"),
+        notes={key: about[key] for key in ("versions", "seconds") if key in about},
+        **_settings(folder / "run.json", about),
+    )
+
+
+def _settings(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        training = about.get("training")
+        return {
+            "config": ModelConfig.checked(about["model"]),
+            "data": DataInfo.checked(about["data"]),
+            "training": None if training is None else TrainConfig.checked(training),
+        }
+    except MPDiTError as error:
+        raise UnreadableRun(f"{file}: {error}") from None
+
+
+def weights_file(folder: Path, step: int) -> Path:
+    """Where the raw weights of a step live."""
+    return folder / "weights" / f"step_{step:07d}.safetensors"
+
+
+def ema_file(folder: Path, sigma_rel: float, step: int) -> Path:
+    """Where the EMA snapshot of a step lives."""
+    return folder / "ema" / f"sigma_{sigma_rel:.3f}" / f"step_{step:07d}.safetensors"
+
+
+def _steps_in(folder: Path) -> dict[int, Path]:
+    found = {}
+    for file in folder.glob("step_*.safetensors"):
+        if match := re.fullmatch(r"step_(\d+)\.safetensors", file.name):
+            found[int(match[1])] = file
+    return dict(sorted(found.items()))
+
+
+def _averages_in(folder: Path) -> dict[float, dict[int, Path]]:
+    found = {}
+    for inner in sorted(folder.glob("sigma_*")):
+        if match := re.fullmatch(r"sigma_(\d*\.\d+)", inner.name):
+            found[float(match[1])] = _steps_in(inner)
+    return {sigma: steps for sigma, steps in found.items() if steps}
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl; a last line that a killed process left incomplete is dropped."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableRun(f"{file} cannot be read: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise UnreadableRun(f"{file} line {number} is no JSON") from None
+    return rows

@@ -1,0 +1,41 @@
+"""Which weights of a run are meant: a small value with a text form that fits into a link."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from mpdit_core.errors import NoSuchWeights
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`initial`, `final`, `step-2500`, or `ema-0.100` (EMA of that sigma_rel, at its last step)."""
+
+    kind: Literal["initial", "step", "final", "ema"]
+    step: int | None = None
+    sigma_rel: float | None = None
+
+    @classmethod
+    def parse(cls, text: "str | Weights") -> Self:
+        """Read the text form. Raises NoSuchWeights that lists the forms."""
+        if isinstance(text, Weights):
+            return cls(text.kind, text.step, text.sigma_rel)
+        if text == "initial":
+            return cls("initial")
+        if text == "final":
+            return cls("final")
+        if match := re.fullmatch(r"step-(\d{1,12})", text):
+            return cls("step", step=int(match[1]))
+        if match := re.fullmatch(r"ema-(0?\.\d{1,6})", text):
+            return cls("ema", sigma_rel=round(float(match[1]), 4))
+        raise NoSuchWeights(
+            f"{text[:40]!r} names no weights; the forms are initial, final, step-2500, ema-0.100"
+        )
+
+    def __str__(self) -> str:
+        if self.kind == "step":
+            return f"step-{self.step}"
+        if self.kind == "ema":
+            # Three digits suffice for what people ask for; more only where they were given.
+            return f"ema-{self.sigma_rel:.4f}".removesuffix("0")
+        return self.kind
