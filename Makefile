@@ -3,7 +3,8 @@
 # TORCH_ARGS="--index-url ..." make setup takes torch from a place of your choice.
 PYTHON ?= python3
 PORT ?= 8501
-HOST ?= localhost
+# Empty is localhost; the container listens on every address of its own.
+HOST ?=
 TORCH_ARGS ?=
 
 VENV := .venv
@@ -38,7 +39,7 @@ $(TEST_READY): requirements-test.txt $(READY)
 	touch $@
 
 app: $(READY)  ## open the dashboard on checkpoints/ (PORT=8501, localhost only)
-	$(BIN)/python -m app dashboard checkpoints --host $(HOST) --port $(PORT)
+	$(BIN)/python -m app dashboard checkpoints --port $(PORT) $(if $(HOST),--host $(HOST))
 
 health:  ## is the dashboard on PORT answering? (what the container's health check asks)
 	@$(BIN)/python -c 'from urllib.request import urlopen; urlopen("http://localhost:$(PORT)/_stcore/health", timeout=5)'

@@ -73,7 +73,8 @@ def test_setup_refuses_an_old_python_in_one_sentence(clone):
 
 
 def test_the_app_listens_on_localhost_and_on_the_port_asked_for():
-    assert "--host localhost --port 8501" in make("-n", "app").stdout
+    assert "dashboard checkpoints --port 8501" in make("-n", "app").stdout
+    assert "--host" not in make("-n", "app").stdout
     assert "--port 9000" in make("-n", "app", "PORT=9000").stdout
 
 
