@@ -1,0 +1,1 @@
+"""Analyses: table out of (run, weights, settings); one file per question, one line here each."""

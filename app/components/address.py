@@ -1,0 +1,32 @@
+"""The browser's address, completed without a step in its history.
+
+`st.query_params` always adds a step, so a page that wrote its defaults there would trap the Back
+button. This replaces the address in place instead. Streamlit itself need not know: `view` holds
+what the address says.
+"""
+
+import streamlit as st
+
+_REPLACE = """
+export default function({ data }) {
+  const here = window.location;
+  const page = here.pathname.replace(/\\/+$/, "").split("/").pop();
+  const same = here.search.replace(/^\\?/, "") === data.query;
+  // Another page may already be on its way; its address is not ours to change.
+  if (!same && (page === data.page || (data.first && page === ""))) {
+    window.history.replaceState(window.history.state, "", here.pathname + "?" + data.query);
+  }
+}
+"""
+
+
+@st.cache_resource
+def _component():
+    return st.components.v2.component("mpdit_address", js=_REPLACE)
+
+
+def complete_address(page: str, query: str, first: bool) -> None:
+    """Make `query` the address's part after "?", if the browser still shows this page.
+
+    page: the page's url_path; first: whether the page is also found at the bare address."""
+    _component()(key="address", data={"page": page, "query": query, "first": first}, height=1)

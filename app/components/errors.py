@@ -1,0 +1,24 @@
+"""No traceback on screen: an unexpected error becomes one sentence with an id, and a log entry."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import streamlit as st
+
+from app.jobs import one_sentence
+
+Parameters = ParamSpec("Parameters")
+
+
+def guarded(draw: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Show what goes wrong inside as one sentence. Put it under `st.fragment` of a page's own."""
+
+    @wraps(draw)
+    def safely(*arguments: Parameters.args, **named: Parameters.kwargs) -> None:
+        try:
+            draw(*arguments, **named)
+        except Exception as error:  # Streamlit's own stop and rerun are no Exceptions
+            st.error(one_sentence(error))
+
+    return safely

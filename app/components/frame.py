@@ -1,0 +1,57 @@
+"""The words around the figures: question, answer, what a link asked for in vain, the link."""
+
+from urllib.parse import urlsplit
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app.view import View
+
+_PLACES = "places of the link"
+_ADDRESS = "address of the page"
+
+
+def question(sentence: str) -> None:
+    """The page's question, one sentence. First thing on the page."""
+    st.header(sentence, anchor=False)
+
+
+def answer(sentence: str) -> None:
+    """The answer, one sentence computed from the table in view, with number, n and runs."""
+    st.markdown(f"**{sentence}**")
+
+
+def empty(sentence: str, command: str = "") -> None:
+    """What would be here, and the command to get it."""
+    st.info(sentence)
+    if command:
+        st.code(command, language="sh")
+
+
+def link_here() -> None:
+    """The whole view as a link to copy; completed when the page has asked for all its settings."""
+    place = st.empty()
+    st.session_state.setdefault(_PLACES, []).append(place)
+    if query := st.session_state.get(_ADDRESS):
+        place.code(query, language=None)
+
+
+def start_links() -> None:
+    """Forget the places of the run before."""
+    st.session_state[_PLACES] = []
+
+
+def complete_links(view: View, query: str) -> None:
+    """Write the finished link into every fold of the page."""
+    parts = urlsplit(st.context.url or "")
+    text = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
+    st.session_state[_ADDRESS] = text
+    places: list[DeltaGenerator] = st.session_state.get(_PLACES, [])
+    for place in places:
+        place.code(text, language=None)
+
+
+def show_notes(place: DeltaGenerator, view: View) -> None:
+    """What the link asked for and could not have, above the page."""
+    if view.held.notes:
+        place.info("  \n".join(view.held.notes), icon=":material/link_off:")

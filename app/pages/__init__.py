@@ -1,0 +1,1 @@
+"""The pages: each asks one question, and shows what `analysis` answers."""
