@@ -5,7 +5,6 @@ The board belongs to the process. A job goes on when a tab is closed; its result
 
 import logging
 import math
-import sys
 import threading
 import time
 import uuid
@@ -31,9 +30,8 @@ def one_sentence(error: BaseException) -> str:
         return str(error)
     name = uuid.uuid4().hex[:8]
     _logger.error("Unexpected error %s", name, exc_info=error)
-    for handler in _logger.handlers or [logging.StreamHandler(sys.stderr)]:
-        handler.flush()
-    return f"Something unexpected happened ({type(error).__name__}); the server's log has it as {name}."
+    kind = type(error).__name__
+    return f"Something unexpected happened ({kind}); the server's log has it as {name}."
 
 
 @dataclass

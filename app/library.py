@@ -1,4 +1,4 @@
-"""All runs the dashboard can show: those in the folders of `$MPDIT_RUNS`, read again when changed."""
+"""All runs the dashboard can show, from the folders of `$MPDIT_RUNS`; read when changed."""
 
 import os
 import threading

@@ -56,7 +56,8 @@ class View:
     weights: Weights
     held: Held
     waiting: bool = False
-    """Set while a result is awaited: settings that need it have not been asked for yet."""
+    """The page has not asked for all its settings yet: it broke off, or a result is awaited."""
+    results_awaited: bool = False
 
     @property
     def run_names(self) -> tuple[str, ...]:

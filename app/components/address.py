@@ -6,6 +6,7 @@ what the address says.
 """
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 _REPLACE = """
 export default function({ data }) {
@@ -22,7 +23,7 @@ export default function({ data }) {
 
 @st.cache_resource
 def _component():
-    return st.components.v2.component("mpdit_address", js=_REPLACE)
+    return component("mpdit_address", js=_REPLACE)
 
 
 def complete_address(page: str, query: str, first: bool) -> None:

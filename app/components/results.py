@@ -94,7 +94,7 @@ def results_of(
     failed = {item.key: _failure(item) for item in pending if _failure(item)}
     open_ = [item for item in pending if item.key not in failed]
     if open_ and not _computed(open_, question, settings, view, start, cost, height):
-        view.waiting = True
+        view.results_awaited = True
         return None
     if failed:
         _show_failures(failed, height if len(failed) == len(wanted) else None)

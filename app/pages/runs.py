@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app.components import View, answer, empty, question
+from mpdit_core.runs import Run
 
 FLAGS = (
     "cosine_attention",
@@ -32,6 +33,6 @@ def _table(view: View) -> pd.DataFrame:
     return pd.DataFrame([_row(run) for run in view.library.runs])
 
 
-def _row(run) -> dict:
+def _row(run: Run) -> dict:
     flags = {name.replace("_", " "): getattr(run.config, name) for name in FLAGS}
     return {"run": run.name, "steps": max(run.steps, default=0), **flags}

@@ -1,0 +1,67 @@
+"""One script run of the dashboard: which page, which view, the sidebar, the page, the address."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.components.address import complete_address
+from app.components.errors import guarded
+from app.components.frame import complete_links, empty, show_notes, start_links
+from app.components.look import dress
+from app.components.sidebar import Place, sidebar
+from app.library import current_library
+from app.view import View, open_view
+
+NO_RUNS = "No run is chosen: choose one under Runs in the sidebar."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page of the list. path: its place in the address; needs_runs: empty without a run."""
+
+    group: str
+    title: str
+    path: str
+    draw: Callable[[View], None]
+    needs_runs: bool = True
+
+
+@guarded
+def run_dashboard(entries: Sequence[Entry]) -> None:
+    """Draw the page that the address names; the first one where it names none."""
+    places = [Place(entry.group, entry.path, _page(entry, entries)) for entry in entries]
+    current = st.navigation([place.page for place in places], position="hidden")
+    entry = next(entry for entry in entries if entry.title == current.title)
+    dress(entry.title)
+    view = open_view(entry.path, current_library())
+    sidebar(view, places)
+    start_links()
+    notes = st.empty()
+    _draw(entry, view)
+    link = view.complete()
+    show_notes(notes, view)
+    complete_links(view, link.query())
+    with st.sidebar:
+        complete_address(entry.path, link.query(), first=entry is entries[0])
+
+
+def _page(entry: Entry, entries: Sequence[Entry]) -> st.Page:
+    def nothing() -> None:
+        """Drawn by `_draw`, once it is known what is looked at."""
+
+    first = entry is entries[0]
+    return st.Page(nothing, title=entry.title, url_path=entry.path, default=first)
+
+
+def _draw(entry: Entry, view: View) -> None:
+    if entry.needs_runs and not view.runs:
+        empty(NO_RUNS)
+        return
+    view.waiting = True  # if the page breaks off, the settings it has not reached are kept
+    guarded(_drawn)(entry, view)
+
+
+def _drawn(entry: Entry, view: View) -> None:
+    entry.draw(view)
+    view.waiting = view.results_awaited

@@ -1,0 +1,37 @@
+"""Start the dashboard's server in this process, with everything heavy loaded before it listens.
+
+Streamlit loads the script when the first browser comes; torch alone takes seconds then.
+"""
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+MAIN = Path(__file__).with_name("main.py")
+
+
+def serve(
+    folders: Sequence[Path], port: int = 8501, host: str = "localhost", **options: Any
+) -> None:
+    """Show the runs in these folders at http://host:port until the process is ended.
+
+    options: further settings of Streamlit, written `server_headless=True`."""
+    os.environ["MPDIT_RUNS"] = os.pathsep.join(str(Path(folder).resolve()) for folder in folders)
+    _preload()
+    from streamlit.web import bootstrap
+
+    flags = {"server_port": port, "server_address": host, **options}
+    bootstrap.load_config_options(flags)
+    bootstrap.run(str(MAIN), False, [], flags)
+
+
+def _preload() -> None:
+    import app.dashboard
+    import app.pages
+
+    app.dashboard.current_library()
+    for module in pkgutil.iter_modules(app.pages.__path__, "app.pages."):
+        importlib.import_module(module.name)
