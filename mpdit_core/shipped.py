@@ -5,12 +5,14 @@ and goes on where it was killed. First a small sweep chooses each learning rate 
 """
 
 import argparse
+import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +20,7 @@ from mpdit_core.config import ModelConfig, Signal, TrainConfig, modulation_study
 from mpdit_core.data import digits
 from mpdit_core.errors import Diverged
 from mpdit_core.runs import native
-from mpdit_core.runs.files import read_json, write_json
+from mpdit_core.runs.files import write_json
 from mpdit_core.training import train
 
 FULL = TrainConfig()
@@ -31,8 +33,8 @@ SWEEP = FULL.model_copy(
 """A tenth of the full training, its schedule compressed to the same shape."""
 
 JUDGED_BY = "heldout_loss_ema_0.100"
-PLAIN_RATES = (1e-3, 5e-4, 2e-3, 4e-3)
-NORMALIZED_RATES = (1e-2, 5e-3, 2e-2, 4e-2)
+PLAIN_START, NORMALIZED_START = 2e-3, 2e-2
+"""Where the search for a learning rate starts; it doubles or halves from there."""
 DENSE = ("A", "E", "scale-rotation")
 """Runs that keep every snapshot; the others keep those of `SPARSE_STEPS` and the last."""
 SPARSE_STEPS = (0, 1000, 3000)
@@ -52,72 +54,64 @@ def configs() -> dict[str, ModelConfig]:
     return ladder | {name: modulation_study(signals) for name, signals in STUDY.items()}
 
 
-@dataclass(frozen=True)
-class Task:
-    """One training of one process."""
+def climb(loss_at: Callable[[float], float], start: float) -> dict[float, float]:
+    """Double the rate while the loss falls; if it did not, halve it while the loss falls.
 
-    folder: Path
-    config: ModelConfig
-    training: TrainConfig
+    Returns the loss at every rate tried; the best of them has a worse neighbour on both sides."""
+    losses = {start: loss_at(start)}
+    for factor in (2.0, 0.5):
+        rate = start
+        while losses.setdefault(rate * factor, loss_at(rate * factor)) < losses[rate]:
+            rate *= factor
+        if rate != start:
+            break
+    return losses
 
 
-def run_task(task: Task) -> float | None:
-    """Train (or finish) one run; returns the held-out loss it is judged by, None if it diverged."""
-    torch.set_num_threads(1)
+def trained_loss(folder: Path, config: ModelConfig, training: TrainConfig) -> float:
+    """Train (or finish) one run; the held-out loss it is judged by, infinite if it diverged."""
     try:
-        train(task.folder, task.config, task.training, digits())
+        train(folder, config, training, digits())
     except Diverged:
-        return None
-    return float(native.read_metrics(task.folder / "metrics.jsonl")[-1][JUDGED_BY])
+        return math.inf
+    return float(native.read_metrics(folder / "metrics.jsonl")[-1][JUDGED_BY])
 
 
-def sweep_tasks(work: Path) -> list[Task]:
-    """The sweep: every config at every rate of its kind."""
+def make(name: str, work: Path, steps: int) -> list[dict[str, Any]]:
+    """Sweep the learning rate of one config, then train it in full at the best one.
+
+    Returns the sweep's rows: run, learning_rate, steps, held-out loss (None if it diverged)."""
+    torch.set_num_threads(1)
+    config = configs()[name]
+
+    def loss_at(rate: float) -> float:
+        training = SWEEP.model_copy(update={"learning_rate": rate})
+        return trained_loss(work / "sweep" / name / f"{rate:g}", config, training)
+
+    start = NORMALIZED_START if config.weight_normalization else PLAIN_START
+    losses = climb(loss_at, start)
+    best = min(losses, key=losses.__getitem__)
+    training = FULL.model_copy(update={"learning_rate": best, "steps": steps})
+    trained_loss(work / "full" / name, config, training)
     return [
-        Task(work / name / f"{rate:g}", config, SWEEP.model_copy(update={"learning_rate": rate}))
-        for name, config in configs().items()
-        for rate in (NORMALIZED_RATES if config.weight_normalization else PLAIN_RATES)
+        {
+            "run": name,
+            "learning_rate": rate,
+            "steps": SWEEP.steps,
+            JUDGED_BY: loss if math.isfinite(loss) else None,
+        }
+        for rate, loss in sorted(losses.items())
     ]
 
 
-def sweep(
-    shipped: Path, work: Path, run_all: Callable[[list[Task]], Iterable[float | None]]
-) -> None:
-    """Run the sweep and keep its table beside the runs."""
-    tasks = sweep_tasks(work)
-    rows = [
-        {"run": task.folder.parent.name, "learning_rate": task.training.learning_rate,
-         "steps": task.training.steps, JUDGED_BY: loss}
-        for task, loss in zip(tasks, run_all(tasks), strict=True)
-    ]  # fmt: skip
-    write_json(shipped / "sweep.json", rows)
-
-
-def chosen_rates(shipped: Path) -> dict[str, float]:
-    """The best learning rate of each config in the sweep's table."""
-    rows = [row for row in read_json(shipped / "sweep.json") if row[JUDGED_BY] is not None]
-    rows.sort(key=lambda row: -row[JUDGED_BY])
-    return {row["run"]: row["learning_rate"] for row in rows}
-
-
-def full_tasks(shipped: Path, work: Path) -> list[Task]:
-    """The trainings of the shipped runs, each at its chosen rate."""
-    rates = chosen_rates(shipped)
-    return [
-        Task(work / name, config, FULL.model_copy(update={"learning_rate": rates[name]}))
-        for name, config in configs().items()
-    ]
-
-
-def ship(task: Task, shipped: Path) -> None:
+def ship(trained: Path, target: Path) -> None:
     """Copy a finished run without its resumable state, and thin out its snapshots."""
-    target = shipped / task.folder.name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(task.folder, target, ignore=shutil.ignore_patterns("state", ".*"))
+    shutil.copytree(trained, target, ignore=shutil.ignore_patterns("state", ".*"))
     if target.name in DENSE:
         return
-    kept = {*SPARSE_STEPS, task.training.steps}
     run = native.read(target)
+    kept = {*SPARSE_STEPS, run.steps[-1]}
     for files in (run.raw_files, *run.ema_files.values()):
         for step, file in files.items():
             if step not in kept:
@@ -130,13 +124,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/digits"))
     parser.add_argument("--work", type=Path, default=Path("checkpoints/.work"))
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=FULL.steps)
     given = parser.parse_args()
+    rows = []
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
-        if not (given.out / "sweep.json").exists():
-            sweep(given.out, given.work / "sweep", lambda tasks: pool.map(run_task, tasks))
-        tasks = full_tasks(given.out, given.work / "full")
-        for task, _ in zip(tasks, pool.map(run_task, tasks), strict=True):
-            ship(task, given.out)
+        making = partial(make, work=given.work, steps=given.steps)
+        for name, tried in zip(configs(), pool.map(making, configs()), strict=True):
+            ship(given.work / "full" / name, given.out / name)
+            rows += tried
+    write_json(given.out / "sweep.json", rows)
 
 
 if __name__ == "__main__":
