@@ -35,7 +35,20 @@ _HOME = {
     "sample": "sampling",
 }
 
-__all__ = list(_HOME)
+__all__ = [
+    "BrokenRun",
+    "MPDiT",
+    "ModelConfig",
+    "Run",
+    "SamplerSettings",
+    "TrainConfig",
+    "Weights",
+    "find_runs",
+    "guided",
+    "load_run",
+    "preset",
+    "sample",
+]
 
 
 def __getattr__(name: str) -> Any:
