@@ -58,4 +58,5 @@ bench: $(READY)  ## print every benchmark of benchmarks/
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 checkpoints: $(READY)  ## train the shipped runs again and compute their tables (hours)
-	PYTHONPATH=. $(BIN)/python checkpoints/build.py
+	$(BIN)/python -m mpdit_core.shipped
+	$(BIN)/python -m analysis.precompute checkpoints/digits --out checkpoints/results
