@@ -1,1 +1,4 @@
 """Analyses: table out of (run, weights, settings); one file per question, one line here each."""
+
+MODULES = ("samples",)
+"""Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""
