@@ -1,0 +1,115 @@
+"""Start a real Streamlit server, wait for a page of it, and note what goes wrong in the page."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, expect
+
+ROOT = Path(__file__).parents[2]
+DEMO = Path(__file__).with_name("demo.py")
+SERVE = "import sys; from pathlib import Path; from app.serve import serve; " + (
+    "serve([Path(sys.argv[1])], int(sys.argv[2]), server_headless=True)"
+)
+PATIENCE = 90_000
+"""Milliseconds; the cores may be busy with other tests."""
+
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass
+class Dashboard:
+    """A running server: its address, its log so far, its process."""
+
+    url: str
+    log_file: Path
+    process: subprocess.Popen
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_server(folder: Path, place: Path, script: Path | None = None) -> Dashboard:
+    """Serve the runs of `folder`; log and cache lie in `place`. script: instead of app/main.py."""
+    port, log_file = free_port(), place / "log"
+    command = [sys.executable, "-c", SERVE, str(folder), str(port)]
+    if script is not None:
+        options = ["--server.headless=true", f"--server.port={port}"]
+        command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    settings = {"MPDIT_CACHE": str(place / "cache"), "MPDIT_RUNS": str(folder)}
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, **settings}
+        )
+    server = Dashboard(f"http://localhost:{port}", log_file, process)
+    wait_until_healthy(server)
+    return server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_healthy(server: Dashboard) -> None:
+    deadline = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            with urlopen(f"{server.url}/_stcore/health", timeout=1):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    server.process.kill()
+    pytest.fail(f"The dashboard did not start: {server.log}")
+
+
+@dataclass
+class Watch:
+    """What went wrong in a page while a test looked at it."""
+
+    wrong: list[str] = field(default_factory=list)
+
+    def over(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.wrong.append(f"error in the page: {error}"))
+        page.on("request", lambda request: self._request(request.url))
+
+    def at_the_end(self, page: Page) -> None:
+        if page.locator('[data-testid="stException"]').count():
+            self.wrong.append(f"an exception box on {page.url}")
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.wrong.append(f"console: {message.text}")
+
+    def _request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.hostname not in ("localhost", None):
+            self.wrong.append(f"a request left the machine: {url}")
+
+
+def settle(page: Page) -> None:
+    """Wait until the script has run and nothing is being drawn."""
+    expect(page.locator("h2").first).to_be_visible()
+    app = page.locator('[data-testid="stApp"]')
+    expect(app).to_have_attribute("data-test-script-state", re.compile("notRunning", re.I))
+    page.wait_for_timeout(200)  # an address is completed one tick after the script
