@@ -1,0 +1,136 @@
+"""How good are a run's samples: are they read as their label, like real images, and new?"""
+
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from analysis.classifiers import digit_features, recognizer
+from analysis.defaults import Default
+from analysis.question import question
+from mpdit_core.data import DataSplit, load_data
+from mpdit_core.errors import BadData
+from mpdit_core.noise import generator
+from mpdit_core.progress import track
+from mpdit_core.runs import Run, Weights
+from mpdit_core.sampling import SamplerSettings, sample
+
+HELD_OUT = 360
+RECOGNIZED, NEAREST = "recognized", "nearest_distance"
+FRECHET = "frechet_distance"
+
+
+class EvaluateSettings(SamplerSettings):
+    """How many images are judged: n for each of the sampling seeds, labels as in the held-out part.
+
+    At most 360, the number of held-out images: a Fréchet distance depends on n, so both of its
+    sets always have the same size. `seed` is not used; `seeds` are."""
+
+    n: int = Field(default=HELD_OUT, ge=2, le=HELD_OUT)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+
+
+@question(version=1)
+def sample_quality(run: Run, weights: Weights | str, settings: EvaluateSettings) -> pd.DataFrame:
+    """How good are the samples? One row per (images, seed, statistic).
+
+    Columns: run, weights; images ("samples", or for comparison "training" or "held-out" ones);
+    seed (<NA> where nothing is drawn); statistic; value; n (images judged). Statistics:
+    recognized: share whose label the support vector machine of `analysis.classifiers` reads;
+    nearest_distance: mean Euclidean distance to the nearest training image, in standard deviations
+    of the data (root of the sum over 64 pixels);
+    frechet_distance: to the n held-out images, in features of `DigitFeatures`.
+    Raises BadData for runs that do not draw digits."""
+    data = _digits_of(run)
+    rows: list[tuple[str, int | None, str, float]] = _held_out_rows(data, settings.n)
+    for seed in track(settings.seeds, "Sampling seeds"):
+        drawn = _draw(run, weights, data, settings, seed)
+        rows += [("samples", seed, *row) for row in _judged(drawn, data)]
+        real = _training_like(data, settings.n, seed)
+        rows.append(("training", seed, *_likeness(real, data)))
+    columns = ["images", "seed", "statistic", "value"]
+    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+    table.insert(0, "run", run.name)
+    table.insert(1, "weights", str(weights))
+    return table.assign(n=settings.n)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the sampling seeds, and their spread; table: `sample_quality` of any runs.
+
+    Columns: run, weights, images, statistic; value (mean over seeds), spread (standard deviation
+    over seeds, nan for one), seeds (how many), n (images a seed)."""
+    groups = table.groupby(["run", "weights", "images", "statistic"], sort=False)
+    means = groups.agg(
+        value=("value", "mean"), spread=("value", "std"), seeds=("value", "size"), n=("n", "first")
+    )
+    return means.reset_index()
+
+
+def frechet_distance(images: Tensor, others: Tensor) -> float:
+    """Fréchet distance between two sets of normalized digits, as Gaussians of their features.
+
+    |mu - mu'|^2 + tr(S + S' - 2 (S S')^(1/2)), squared feature units. Biased at small n: compare
+    only values of equal n."""
+    distance = FrechetInceptionDistance(feature=digit_features(), normalize=True)
+    distance.update(images, real=False)
+    distance.update(others, real=True)
+    return float(distance.compute())
+
+
+def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
+    """Euclidean distance of each image to the nearest of the others, (n,)."""
+    return torch.cdist(images.flatten(1), others.flatten(1)).amin(dim=1)
+
+
+def _digits_of(run: Run) -> DataSplit:
+    if run.data.name != "digits":
+        raise BadData(
+            f"Run {run.name!r} was trained on {run.data.name!r}; quality is measured for digits"
+        )
+    return load_data(run.data)
+
+
+def _draw(
+    run: Run, weights: Weights | str, data: DataSplit, settings: EvaluateSettings, seed: int
+) -> Tensor:
+    """n samples of this seed, normalized as the data are."""
+    chosen = {"sampler", "steps", "guidance"}
+    sampler = SamplerSettings(**settings.model_dump(include=chosen), seed=seed)
+    return sample(run.model(weights), data.heldout_labels[: settings.n], sampler)
+
+
+def _judged(drawn: Tensor, data: DataSplit) -> list[tuple[str, float]]:
+    return [_recognized(drawn, data), _nearest(drawn, data), _likeness(drawn, data)]
+
+
+def _likeness(images: Tensor, data: DataSplit) -> tuple[str, float]:
+    return FRECHET, frechet_distance(images, data.heldout_images[: len(images)])
+
+
+def _recognized(images: Tensor, data: DataSplit) -> tuple[str, float]:
+    read = recognizer().labels_of(images)
+    return RECOGNIZED, float((read == data.heldout_labels[: len(images)]).double().mean())
+
+
+def _nearest(images: Tensor, data: DataSplit) -> tuple[str, float]:
+    return NEAREST, float(nearest_distances(images, data.train_images).mean())
+
+
+def _held_out_rows(data: DataSplit, n: int) -> list[tuple[str, int | None, str, float]]:
+    """What real images that nobody trained on get: the marks that samples are measured against."""
+    images = data.heldout_images[:n]
+    return [("held-out", None, *row) for row in (_recognized(images, data), _nearest(images, data))]
+
+
+def _training_like(data: DataSplit, n: int, seed: int) -> Tensor:
+    """n training images drawn at random with the labels of the held-out ones, for comparison."""
+    draw = generator(seed, "training images")
+    members = [torch.nonzero(data.train_labels == label).flatten() for label in range(data.classes)]
+    shuffled = [one[torch.randperm(len(one), generator=draw)].tolist() for one in members]
+    chosen = [shuffled[label].pop() for label in data.heldout_labels[:n].tolist()]
+    return data.train_images[chosen]
+
+
+DEFAULTS = (Default(sample_quality, EvaluateSettings()),)
