@@ -1,0 +1,91 @@
+"""The runs that ship: how their rates were found, what ships of them, what lies in the folder."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from mpdit_core import BrokenRun, find_runs, load_run, preset
+from mpdit_core.config import TrainConfig
+from mpdit_core.data import digits
+from mpdit_core.shipped import climb, configs, ship
+from mpdit_core.training import train
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "checkpoints"
+LARGEST = 150 * 2**20
+ENDINGS = {".safetensors", ".parquet", ".json", ".jsonl"}
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.mark.parametrize("best", [1e-3, 2e-3, 8e-3, 64e-3])
+def test_the_search_ends_at_a_rate_with_a_worse_one_on_both_sides(best):
+    losses = climb(lambda rate: abs(math.log2(rate / best)), start=2e-3)
+    found = min(losses, key=losses.__getitem__)
+    assert found == pytest.approx(best)
+    assert losses[found * 2] > losses[found] < losses[found / 2]
+
+
+def test_a_diverged_rate_is_never_chosen():
+    losses = climb(lambda rate: math.inf if rate > 2e-3 else 1 / rate, start=2e-3)
+    assert min(losses, key=losses.__getitem__) == 2e-3
+
+
+def test_a_shipped_run_has_no_resumable_state_and_fewer_snapshots(tmp_path):
+    every = {"save_every": 500, "ema_every": 500, "state_every": 500, "evaluate_every": 5000}
+    training = TrainConfig(steps=3, batch=4, warmup=1, **every | {"save_every": 1, "ema_every": 1})
+    train(tmp_path / "B", preset("B", depth=1, width=8, heads=2), training, digits())
+    ship(tmp_path / "B", tmp_path / "shipped" / "B")
+    shipped = load_run(tmp_path / "shipped" / "B")
+    assert shipped.steps == (0, 3)
+    assert shipped.ema_steps == {0.05: (3,), 0.1: (3,)}
+    assert not (shipped.folder / "state").exists()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    runs = find_runs(SHIPPED / "digits")
+    assert not [run.reason for run in runs if isinstance(run, BrokenRun)]
+    return {run.name: run for run in runs}
+
+
+def test_ten_runs_ship_each_with_its_first_last_and_some_weights_between(shipped):
+    assert set(configs()) <= set(shipped)
+    for name, run in shipped.items():
+        assert run.config == configs()[name]
+        assert run.steps[0] == 0 and len(run.steps) >= 4
+        assert all(len(steps) >= 3 for steps in run.ema_steps.values())
+        assert run.status == "finished"
+
+
+def test_shipped_runs_differ_in_nothing_but_config_and_learning_rate(shipped):
+    trainings = {run.training.model_copy(update={"learning_rate": 1.0}) for run in shipped.values()}
+    assert len(trainings) == 1
+    assert len({run.steps[-1] for run in shipped.values()}) == 1
+    assert len({run.data for run in shipped.values()}) == 1
+
+
+def test_each_learning_rate_is_the_best_of_its_sweep(shipped):
+    rows = json.loads((SHIPPED / "digits" / "sweep.json").read_text())
+    for name, run in shipped.items():
+        own = {row["learning_rate"]: row["heldout_loss_ema_0.100"] for row in rows
+               if row["run"] == name and row["heldout_loss_ema_0.100"] is not None}  # fmt: skip
+        assert run.training.learning_rate == min(own, key=own.__getitem__)
+        assert len(own) >= 3
+
+
+def test_the_log_holds_training_and_heldout_loss_of_raw_and_averaged_weights(shipped):
+    for run in shipped.values():
+        last = run.metrics()[-1]
+        assert last["step"] == run.steps[-1]
+        assert 0 < last["loss"] < 0.2
+        assert 0 < last["heldout_loss_ema_0.100"] <= last["heldout_loss"] < 0.2
+
+
+def test_the_folder_is_small_and_holds_no_code():
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    tracked = [path for path in files if not {".work", "state"} & set(path.parts)]
+    assert {path.suffix for path in tracked} <= ENDINGS
+    assert sum(path.stat().st_size for path in tracked) <= LARGEST
