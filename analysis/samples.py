@@ -1,6 +1,7 @@
 """What do the runs draw, from the same noise, for the same labels and guidance [MP figure 2]?"""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,25 @@ def sampled_images(run: Run, weights: Weights | str, settings: SampleSettings) -
         for index, (label, image) in enumerate(zip(labels, images, strict=True))
     ]
     return pd.DataFrame(rows)
+
+
+def pixel_correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """How alike do two runs draw from the same noise? One row a pair of runs, most alike first.
+
+    table: `sampled_images` of several runs at one step. Columns: run, other; value (Pearson
+    correlation over the pixels of an image, mean over images; 1 = the same but for contrast);
+    n (images compared)."""
+    images = {
+        str(run): {(row.label, row.index_): row.pixels for row in rows.itertuples()}
+        for run, rows in table.rename(columns={"index": "index_"}).groupby("run", sort=False)
+    }
+    rows = []
+    for run, other in combinations(images, 2):
+        shared = [key for key in images[run] if key in images[other]]
+        alike = [np.corrcoef(images[run][key], images[other][key])[0, 1] for key in shared]
+        rows.append((run, other, float(np.mean(alike)) if alike else np.nan, len(shared)))
+    pairs = pd.DataFrame(rows, columns=["run", "other", "value", "n"])
+    return pairs.sort_values("value", ascending=False, ignore_index=True)
 
 
 def grey_range(info: DataInfo) -> tuple[float, float]:

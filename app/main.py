@@ -4,10 +4,11 @@ A new page: one file in `app/pages`, one line in this list.
 """
 
 from app.dashboard import Entry, run_dashboard
-from app.pages import runs
+from app.pages import runs, samples
 
 PAGES = (
     Entry("Look", "Runs", "runs", runs.page, needs_runs=False),
+    Entry("Look", "Samples", "samples", samples.page),
 )  # fmt: skip
 
 run_dashboard(PAGES)
