@@ -5,6 +5,7 @@ MPDiTError
     BadData           training data is missing, damaged or of the wrong shape
     UnreadableRun     a folder is not a run of any known layout, or a file of it is damaged
         UnsafeFile    a file holds more than numbers; it was not opened
+    AlreadyExists     something is already where a result should be written
     NoSuchWeights     the run is fine, but does not hold the weights asked for
     Diverged          the training loss is no longer a number
     NoSuchPoint       no probe point has that name
@@ -30,6 +31,10 @@ class UnreadableRun(MPDiTError):
 
 class UnsafeFile(UnreadableRun):
     """A file holds more than numbers (code, objects); nothing of it was executed."""
+
+
+class AlreadyExists(MPDiTError):
+    """Something is already where a result should be written; nothing was overwritten."""
 
 
 class NoSuchWeights(MPDiTError, KeyError):

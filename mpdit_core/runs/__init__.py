@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from mpdit_core.errors import MPDiTError, UnreadableRun
-from mpdit_core.runs import native
+from mpdit_core.runs import map_dit, native
 from mpdit_core.runs.run import BrokenRun, Run
 from mpdit_core.runs.weights import Weights
 
-READERS = (native,)
+READERS = (native, map_dit)
 """Modules with `LAYOUT`, `recognises(folder)` and `read(folder)`, tried in this order."""
 
 DEEPEST = 3
@@ -29,17 +29,30 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_runs(path: str | Path) -> list[Run | BrokenRun]:
-    """All runs in and below a folder, by path; those that cannot be read come with the reason."""
-    return _found(Path(path), DEEPEST)
+    """All runs in and below a folder, by path; those that cannot be read come with the reason.
+
+    A folder that links lead to twice is listed once."""
+    found = _found(Path(path), DEEPEST, set())
+    return sorted(found, key=lambda run: run.folder)
 
 
-def _found(folder: Path, depth: int) -> list[Run | BrokenRun]:
-    if any(reader.recognises(folder) for reader in READERS):
-        try:
+def _found(folder: Path, depth: int, seen: set[Path]) -> list[Run | BrokenRun]:
+    try:
+        place = folder.resolve()
+        if place in seen or not folder.is_dir():
+            return []
+        seen.add(place)
+        if any(reader.recognises(folder) for reader in READERS):
             return [load_run(folder)]
-        except MPDiTError as error:
-            return [BrokenRun(folder.name, folder, str(error))]
-    if depth == 0 or not folder.is_dir():
-        return []
-    inner = sorted(child for child in folder.iterdir() if child.is_dir())
-    return [run for child in inner if child.name[:1] != "." for run in _found(child, depth - 1)]
+        inner = _folders_in(folder) if depth else []
+    except MPDiTError as error:
+        return [BrokenRun(folder.name, folder, str(error))]
+    except OSError as error:
+        return [BrokenRun(folder.name, folder, f"{folder} cannot be read: {error.strerror}")]
+    return [run for child in inner for run in _found(child, depth - 1, seen)]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Folders in this one, hidden ones left out; links last, so that a run keeps its own path."""
+    inner = [child for child in folder.iterdir() if child.name[:1] != "." and child.is_dir()]
+    return sorted(inner, key=lambda child: (child.is_symlink(), child.name))

@@ -17,6 +17,7 @@ from mpdit_core.config import DataInfo, ModelConfig, TrainConfig
 from mpdit_core.errors import MPDiTError, UnreadableRun
 from mpdit_core.runs.files import read_json, read_tensors
 from mpdit_core.runs.run import Run
+from mpdit_core.runs.shapes import refuse_other_shapes, safetensors_shapes
 
 FORMAT_VERSION = 1
 LAYOUT = "mpdit"
@@ -41,6 +42,8 @@ def read(folder: Path) -> Run:
     raw_files = _steps_in(folder / "weights")
     if not raw_files:
         raise UnreadableRun(f"{folder / 'weights'} holds no step_*.safetensors")
+    settings = _settings(folder / "run.json", about)
+    _refuse_misfit(raw_files[max(raw_files)], settings["config"])
     return Run(
         name=str(about["name"]),
         folder=folder,
@@ -50,9 +53,19 @@ def read(folder: Path) -> Run:
         read=read_tensors,
         status=str(about.get("status", "unknown")),
         read_metrics=lambda: read_metrics(folder / "metrics.jsonl"),
-        notes={key: about[key] for key in ("versions", "seconds") if key in about},
-        **_settings(folder / "run.json", about),
+        ema_trap=str(about["ema_trap"]) if about.get("ema_trap") else None,
+        notes={key: about[key] for key in ("versions", "seconds", "imported") if key in about},
+        **settings,
     )
+
+
+def _refuse_misfit(file: Path, config: ModelConfig) -> None:
+    """Reads the file's header only: a damaged run is named as such before anyone chooses it."""
+    found = safetensors_shapes(file)
+    try:
+        refuse_other_shapes(found, config)
+    except UnreadableRun as error:
+        raise UnreadableRun(f"{file} does not fit run.json: {error}") from None
 
 
 def _settings(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""PyTorch's .pt files, opened without running anything in them.
+
+Such a file is a pickle, and a pickle can call any function. `torch.load(weights_only=True)` builds
+tensors and plain containers only; what it refuses stays closed.
+"""
+
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpdit_core.errors import UnreadableRun, UnsafeFile
+
+ZIP_START = b"PK\x03\x04"
+HARMLESS_MODULES = ("torch", "collections")
+LARGEST_PICKLE = 64 * 2**20
+"""Bytes of the pickled structure; the numbers of a checkpoint lie beside it, not in it."""
+
+
+def read_pickle(file: Path) -> Any:
+    """Tensors and plain containers of a .pt file, on the CPU, mapped from disk until copied.
+
+    Raises UnsafeFile if it holds code or objects, UnreadableRun if it is damaged."""
+    try:
+        with file.open("rb") as opened:
+            zipped = opened.read(len(ZIP_START)) == ZIP_START
+        if zipped:
+            _refuse_compression(file)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+    except UnreadableRun:
+        raise
+    except OSError as error:
+        reason = error.strerror or "the file ends too early"
+        raise UnreadableRun(f"{file} cannot be read: {reason}") from None
+    except Exception as error:  # torch.load raises whatever the damaged bytes provoke
+        if code := _called_by(file):
+            raise UnsafeFile(
+                f"{file} would run {code} when opened; it was not opened, since a checkpoint "
+                "holds tensors and plain values only"
+            ) from None
+        raise UnreadableRun(
+            f"{file} is no complete checkpoint of torch.save ({type(error).__name__})"
+        ) from None
+
+
+def _refuse_compression(file: Path) -> None:
+    """torch.save stores its parts as they are; a compressed part could unpack to any size."""
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > file.stat().st_size:
+        raise UnreadableRun(f"{file} is compressed; torch.save writes uncompressed checkpoints")
+
+
+def _called_by(file: Path) -> str | None:
+    """The first function or class that unpickling would call, read from the opcodes alone."""
+    words: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(_structure(file)):
+            if opcode.name in ("GLOBAL", "INST"):
+                words = str(argument).split(" ")
+            if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and len(words) >= 2:
+                module, name = words[-2:]
+                if module.split(".")[0] not in HARMLESS_MODULES:
+                    return f"{module}.{name}"[:80]
+            if isinstance(argument, str) and "UNICODE" in opcode.name:
+                words.append(argument)
+    except (OSError, ValueError, IndexError, KeyError, zipfile.BadZipFile):
+        return None  # damaged before anything was called
+    return None
+
+
+def _structure(file: Path) -> bytes:
+    if not zipfile.is_zipfile(file):
+        with file.open("rb") as opened:
+            return opened.read(LARGEST_PICKLE)
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        with archive.open(name) as opened:
+            return opened.read(LARGEST_PICKLE)

@@ -1,0 +1,56 @@
+"""Do these weights belong to this configuration? Told by names and shapes, before any is loaded."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import safetensors
+import torch
+
+from mpdit_core.config import ModelConfig
+from mpdit_core.errors import UnreadableRun
+from mpdit_core.model import MPDiT
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight and buffer of a model; nothing of its size is allocated."""
+    return _shapes(config.model_dump_json())
+
+
+@lru_cache(maxsize=256)
+def _shapes(config: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        state = MPDiT(ModelConfig.model_validate_json(config)).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Those that are trained: all of `expected_shapes` but the buffers."""
+    with torch.device("meta"):
+        parameters = MPDiT(config).named_parameters()
+    return {name: tuple(tensor.shape) for name, tensor in parameters}
+
+
+def refuse_other_shapes(found: Shapes, config: ModelConfig) -> None:
+    """Raises UnreadableRun naming the first weight that is missing, too much, or misshapen."""
+    wanted = expected_shapes(config)
+    for name in [*wanted, *found]:
+        if name not in found:
+            raise UnreadableRun(f"it lacks the weight {name!r} of its configuration")
+        if name not in wanted:
+            raise UnreadableRun(f"it has the weight {name[:60]!r}, which its configuration lacks")
+        if tuple(found[name]) != wanted[name]:
+            raise UnreadableRun(
+                f"the weight {name!r} is {tuple(found[name])}; it should be {wanted[name]}"
+            )
+
+
+def safetensors_shapes(file: Path) -> dict[str, list[int]]:
+    """Shapes from the header alone, which also tells whether the file is complete."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UnreadableRun(f"{file} is no complete safetensors file: {error}") from None
