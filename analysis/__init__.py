@@ -1,4 +1,10 @@
 """Analyses: table out of (run, weights, settings); one file per question, one line here each."""
 
-MODULES = ("samples",)
+MODULES = (
+    "samples",
+    "modulation",
+    "modulation_angles",
+    "modulation_shares",
+    "modulation_change",
+)
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""

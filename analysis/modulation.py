@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from analysis.defaults import Default
 from analysis.question import question
 from mpdit_core.config import ModelConfig, Settings, Signal
 from mpdit_core.model import MPDiT
@@ -157,3 +158,6 @@ def at_label(table: pd.DataFrame, label_of: Mapping[str, int]) -> pd.DataFrame:
     label_of: run -> label."""
     wanted = table["run"].map(label_of)
     return table[table["label"] == wanted]
+
+
+DEFAULTS = (Default(modulation_strength, ModulationGrid()),)

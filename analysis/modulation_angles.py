@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.defaults import Default
 from analysis.modulation import ModulationGrid, SignalGrid, signal_grids
 from analysis.question import question
 from mpdit_core.runs import Run, Weights
@@ -108,3 +109,9 @@ def _named(tables: list[pd.DataFrame], run: Run, weights: Weights) -> pd.DataFra
     """One table with the columns of this file, also where there are no rows."""
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return table.assign(run=run.name, weights=str(weights)).reindex(columns=ANGLE_COLUMNS)
+
+
+DEFAULTS = (
+    Default(rotation_angles, ModulationGrid()),
+    Default(rotation_wraps, EVERY_TIMESTEP),
+)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.defaults import Default
 from analysis.modulation import ModulationGrid, conditions, signal_grids
 from analysis.question import question
 from mpdit_core.model import MPDiT
@@ -144,3 +145,6 @@ def _rows(split: Split, block: int, branch: str, signal: str, labels: str) -> pd
             **{name: np.concatenate([value[name] for value in values]) for name in values[0]},
         }
     )
+
+
+DEFAULTS = (Default(modulation_shares, ShareGrid()),)

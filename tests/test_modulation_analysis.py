@@ -15,11 +15,17 @@ from analysis.modulation_angles import (
     within_one_turn,
     wraps,
 )
+from analysis.modulation_change import ChangeSettings, modulation_change
 from analysis.modulation_shares import ShareGrid, modulation_shares, two_way
 from mpdit_core import load_run
 from mpdit_core.config import ModelConfig, modulation_study, preset
+from mpdit_core.data import digits
 from mpdit_core.model import MPDiT
+from mpdit_core.noise import sample_noise
 from mpdit_core.points import visiting
+from mpdit_core.runs.files import write_tensors
+from mpdit_core.runs.native import weights_file
+from mpdit_core.schedule import noise_schedule
 from tests.browser.small_runs import SIZES, write_run
 
 ALL = ("scale", "shift", "rotation", "gate")
@@ -272,3 +278,80 @@ def test_the_condition_itself_is_a_sum_and_what_follows_its_nonlinearity_is_not(
     both = both[both["labels"] == "classes"].groupby("signal")["value"].max()
     assert both["condition"] < 1e-9
     assert both["activated"] > 1e-4
+
+
+FEW = ChangeSettings(every=500, most_labels=2, samples=3)
+
+
+def ratios(run):
+    table = modulation_change(run, "final", FEW)
+    table = table[table["statistic"] == "ratio"]
+    index = ["signal", "block", "branch", "timestep", "label"]
+    return table.set_index(index)["value"]
+
+
+def test_rotation_changes_no_magnitude_while_scale_shift_and_gate_do(run):
+    by_signal = ratios(run).groupby("signal")
+    assert (by_signal.get_group("rotation") - 1).abs().max() < 1e-6
+    for signal in ("scale", "shift", "gate"):
+        assert (by_signal.get_group(signal) - 1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("form", ["affine", "mp_sum"])
+def test_the_steps_multiply_to_the_change_of_what_really_enters_the_branch(tmp_path, form):
+    config = modulation_study(ALL, **SIZES, modulation_form=form)
+    found = ratios(load_run(write_run(tmp_path, "steps", config)))
+    steps = found.loc["scale"] * found.loc["shift"]
+    within = found.loc["rotation"]
+    assert len(within) == 2 * 2 * 3 * 3  # blocks, branches, timesteps, labels with the null label
+    np.testing.assert_allclose(
+        (steps.loc[within.index] * within), found.loc["together"].loc[within.index], rtol=1e-6
+    )
+
+
+def test_ratios_are_those_of_the_recorded_tokens(run):
+    """Config E has no norm, so a branch's tokens before modulation are a recorded stream."""
+    images = digits().heldout_images[digits().heldout_labels == 9][:3]
+    noise = sample_noise(0, range(6), (1, 8, 8))[3:]  # labels 0 and 9, three samples each
+    t, y = torch.full((3,), 500), torch.full((3,), 9)
+    recorder = Recorder()
+    with visiting(recorder):
+        run.model("final")(noise_schedule(1000).add_noise(images, noise, t), t, y)
+    seen = recorder.tensors
+
+    def mean_magnitude(tokens):
+        return tokens.double().square().mean(-1).sqrt().mean().item()
+
+    before = seen["blocks.1.attn.resid"]
+    scaled = before * (1 + seen["blocks.1.mlp.scale"][:, None])
+    shifted = scaled + seen["blocks.1.mlp.shift"][:, None]
+    expected = {
+        "scale": mean_magnitude(scaled) / mean_magnitude(before),
+        "shift": mean_magnitude(shifted) / mean_magnitude(scaled),
+        "together": mean_magnitude(seen["blocks.1.mlp.in"]) / mean_magnitude(before),
+        "gate": mean_magnitude(seen["blocks.1.mlp.gated"])
+        / mean_magnitude(seen["blocks.1.mlp.out"]),
+    }
+    found = ratios(run)
+    for signal, value in expected.items():
+        assert found[signal, 1, "mlp", 500, 9] == pytest.approx(value, rel=1e-5)
+
+
+def test_spread_over_samples_is_that_of_the_single_ratios(run):
+    table = modulation_change(run, "final", FEW.model_copy(update={"samples": 1}))
+    assert table[table["statistic"] == "deviation"]["value"].isna().all()
+    several = modulation_change(run, "final", FEW)
+    deviation = several[(several["statistic"] == "deviation") & (several["signal"] == "scale")]
+    assert (deviation["value"] > 0).all()
+    assert set(several["n"]) == {3}
+
+
+def test_a_gate_of_zero_silences_its_branch_at_the_start_of_training(plain, tmp_path):
+    torch.manual_seed(0)
+    untouched = MPDiT(plain.config).eval().state_dict()
+    folder = write_run(tmp_path, "A", plain.config)
+    write_tensors(weights_file(folder, 0), untouched, {})
+    table = modulation_change(load_run(folder), "initial", FEW)
+    ratio = table[table["statistic"] == "ratio"].groupby("signal")["value"]
+    assert (ratio.get_group("gate") == 0).all()
+    assert (ratio.get_group("scale") == 1).all()
