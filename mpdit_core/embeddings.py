@@ -20,8 +20,11 @@ def sincos_position(config: ModelConfig) -> Tensor:
     Normalized per token with `mp_pos_enc`, the mean over channels removed first if centred."""
     side = config.size // config.patch
     quarter = config.width // 4
-    frequency = 1 / 10_000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
-    angle = torch.arange(side, dtype=torch.float64)[:, None] * frequency
+    # On the CPU even where weights are on the meta device: a range there loads torch's compiler,
+    # and the first run is opened seconds later.
+    channel = torch.arange(quarter, dtype=torch.float64, device="cpu")
+    angle = torch.arange(side, dtype=torch.float64, device="cpu")[:, None]
+    angle = angle * (1 / 10_000 ** (channel / quarter))
     line = torch.cat([angle.sin(), angle.cos()], dim=1)
     column = line.repeat(side, 1)
     row = line.repeat_interleave(side, dim=0)
@@ -80,7 +83,8 @@ class Sinusoidal(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         half = width // 2
-        frequencies = torch.exp(-math.log(10_000) * torch.arange(half) / half)
+        place = torch.arange(half, device="cpu")  # never on meta; see sincos_position
+        frequencies = torch.exp(-math.log(10_000) * place / half)
         self.register_buffer("frequencies", frequencies)
 
     def forward(self, timesteps: Tensor) -> Tensor:
@@ -98,8 +102,11 @@ class Fourier(nn.Module):
 
     def __init__(self, amplitude: float) -> None:
         super().__init__()
-        self.register_buffer("scale", 2 * math.pi * torch.randn(FOURIER_FEATURES))
-        self.register_buffer("phase", 2 * math.pi * torch.rand(FOURIER_FEATURES))
+        scale, phase = torch.empty(FOURIER_FEATURES), torch.empty(FOURIER_FEATURES)
+        if not scale.is_meta:  # see layers.Linear
+            scale, phase = 2 * math.pi * scale.normal_(), 2 * math.pi * phase.uniform_()
+        self.register_buffer("scale", scale)
+        self.register_buffer("phase", phase)
         self.amplitude = amplitude
 
     def forward(self, timesteps: Tensor) -> Tensor:

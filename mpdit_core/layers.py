@@ -106,6 +106,8 @@ class Linear(NormalizedWeight):
         self, inputs: int, outputs: int, *, normalized: bool, zero_start: bool = False
     ) -> None:
         super().__init__(outputs, inputs, normalized=normalized)
+        if self.weight.is_meta:
+            return  # only shapes are wanted; a draw on meta loads torch's compiler, for seconds
         if normalized:
             nn.init.normal_(self.weight)
         elif zero_start:
@@ -125,7 +127,8 @@ class Embedding(NormalizedWeight):
 
     def __init__(self, rows: int, width: int, *, normalized: bool) -> None:
         super().__init__(rows, width, normalized=normalized)
-        nn.init.normal_(self.weight)
+        if not self.weight.is_meta:  # see Linear
+            nn.init.normal_(self.weight)
 
     def forward(self, index: Tensor) -> Tensor:
         if not self.training and self.normalized:
