@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mpdit_core.config import SIGNALS, ModelConfig, Signal
+from mpdit_core.config import ModelConfig, Signal
 from mpdit_core.errors import NoSuchPoint
 from mpdit_core.modulation import POINT_OF_SIGNAL
 from mpdit_core.points import visiting
@@ -31,7 +31,10 @@ SHAPES: dict[Kind, str] = {
     "image": "(batch, 2 channels, size, size)",
 }
 
-_INPUT: tuple[tuple[str, Kind, str], ...] = (
+Entry = tuple[str, Kind, str]
+"""Name (inside a branch: last word), kind, what it is in words."""
+
+_INPUT: tuple[Entry, ...] = (
     ("embed", "stream", "tokens with position"),
     ("cond.t", "signal", "embedding of the timestep"),
     ("cond.y", "signal", "embedding of the label"),
@@ -43,7 +46,7 @@ _SIGNAL_WORDS: dict[Signal, str] = {
     "rotation": "rotation angles in radians, unwrapped",
     "gate": "gate: multiplies the branch's output",
 }
-_INSIDE: dict[str, tuple[tuple[str, Kind, str], ...]] = {
+_INSIDE: dict[str, tuple[Entry, ...]] = {
     "attn": (
         ("q", "heads", "queries per head, after normalization"),
         ("k", "heads", "keys per head, after normalization"),
@@ -52,7 +55,7 @@ _INSIDE: dict[str, tuple[tuple[str, Kind, str], ...]] = {
     ),
     "mlp": (("act", "hidden", "hidden layer after the nonlinearity"),),
 }
-_AFTER: tuple[tuple[str, Kind, str], ...] = (
+_AFTER: tuple[Entry, ...] = (
     ("out", "branch", "output of the branch before the gate"),
     ("gated", "branch", "output of the branch after the gate"),
     ("resid", "stream", "residual stream after the sum"),
@@ -112,33 +115,33 @@ def points(config: ModelConfig) -> tuple[PointInfo, ...]:
     >>> [point.name for point in points(ModelConfig(depth=1))][:5]
     ['embed', 'cond.t', 'cond.y', 'cond', 'blocks.0.attn.scale']
     """
-    listed = list(_INPUT)
+    listed: list[Entry] = list(_INPUT)
     for block in range(config.depth):
         for branch in BRANCHES:
             listed += _in_branch(config, f"blocks.{block}.{branch}", branch)
     listed += _signals(config.final_modulation, "final")
     listed += [("final.in", "branch", "what enters the last linear, modulated")]
     listed += [("final.out", "image", "predicted noise, then variance interpolation")]
-    return tuple(PointInfo(*entry, *_vectors(config, entry[1])) for entry in listed)
+    return tuple(
+        PointInfo(name, kind, what, *_vectors(config, kind)) for name, kind, what in listed
+    )
 
 
-def _in_branch(config: ModelConfig, prefix: str, branch: str) -> list[tuple[str, Kind, str]]:
-    entering: tuple[str, Kind, str] = ("in", "branch", "what enters the branch, modulated")
-    named = [(f"{prefix}.{word}", kind, what)
-             for word, kind, what in (entering, *_INSIDE[branch], *_AFTER)]  # fmt: skip
-    return _signals(config.block_modulation, prefix) + named
+def _in_branch(config: ModelConfig, prefix: str, branch: str) -> list[Entry]:
+    entering: Entry = ("in", "branch", "what enters the branch, modulated")
+    listed = _signals(config.block_modulation, prefix)
+    for word, kind, what in (entering, *_INSIDE[branch], *_AFTER):
+        listed.append((f"{prefix}.{word}", kind, what))
+    return listed
 
 
-def _signals(signals: Iterable[Signal], prefix: str) -> list[tuple[str, Kind, str]]:
-    return [
-        (
-            f"{prefix}.{POINT_OF_SIGNAL[signal]}",
-            "angle" if signal == "rotation" else "signal",
-            _SIGNAL_WORDS[signal],
-        )
-        for signal in SIGNALS
-        if signal in signals
-    ]
+def _signals(signals: Iterable[Signal], prefix: str) -> list[Entry]:
+    listed: list[Entry] = []
+    for signal, what in _SIGNAL_WORDS.items():
+        if signal in signals:
+            kind: Kind = "angle" if signal == "rotation" else "signal"
+            listed.append((f"{prefix}.{POINT_OF_SIGNAL[signal]}", kind, what))
+    return listed
 
 
 def _vectors(config: ModelConfig, kind: Kind) -> tuple[int, int]:

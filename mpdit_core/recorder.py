@@ -1,0 +1,298 @@
+"""A visitor that reduces every tensor it sees to statistics, inside the hook, in float32.
+
+Reductions over features and tokens run while the tensor is still in the processor's cache; what
+is left of a forward pass (a number a token, three a channel) waits for its end and is merged in
+one go, so that the small operations are paid once a pass and not once a point.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpdit_core.config import ModelConfig
+from mpdit_core.probes import Kind, PointInfo, select
+from mpdit_core.statistics import Batch, Channels, Moments
+
+SCRATCH = 1 << 18
+"""Numbers squared at once: 1 MiB of float32 stays in a core's second-level cache."""
+
+SMALL: tuple[Kind, ...] = ("signal", "angle", "rows")
+"""Kinds whose tensors are kept whole until the end of the forward pass, being small."""
+
+
+@dataclass(frozen=True)
+class PointStatistics:
+    """What was recorded at one point; rows of the arrays are cells, or timesteps.
+
+    timestep, label (cells,): the cells; count (cells,): vectors; mean, variance, largest
+    (cells,): of their magnitude (of the value itself for the entropy); peak (cells,): largest
+    absolute value; nonfinite (cells,): values that are NaN, infinite or beyond 1.8e19, whose
+    vectors count nowhere else; histogram (cells, BINS): vectors per bin of log2 magnitude.
+    At stream and branch points also `channels`."""
+
+    point: PointInfo
+    timestep: np.ndarray
+    label: np.ndarray
+    count: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    largest: np.ndarray
+    peak: np.ndarray
+    nonfinite: np.ndarray
+    histogram: np.ndarray
+    channels: "ChannelStatistics | None" = None
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Per timestep, labels together: timestep, count (times,); mean_square, peak (times, width).
+
+    The mean square over all channels is the sum of of_mean (that of each sample's mean over
+    tokens) and centred (of the rest), both (times,)."""
+
+    timestep: np.ndarray
+    count: np.ndarray
+    mean_square: np.ndarray
+    peak: np.ndarray
+    of_mean: np.ndarray
+    centred: np.ndarray
+
+
+class Recorder:
+    """Statistics at the points that match the patterns, over all forward passes it sees.
+
+    Use with `visiting(recorder)`; one recorder belongs to one thread. Raises NoSuchPoint for a
+    pattern without a match."""
+
+    def __init__(self, config: ModelConfig, patterns: str | Iterable[str] = "*") -> None:
+        self.points = select(config, patterns)
+        self._cells: dict[tuple[int, int], int] = {}
+        self._times: dict[int, int] = {}
+        self._cell_of = self._time_of = torch.zeros(0, dtype=torch.int64)
+        self._groups = [_group(members) for members in _alike(self.points)]
+        self._at = {
+            point.name: (group, row)
+            for group in self._groups
+            for row, point in enumerate(group.points)
+        }
+
+    def begin(self, timesteps: Tensor, labels: Tensor) -> None:
+        """Merge the pass before this one, and note the cell of each sample."""
+        self._merge()
+        pairs = list(zip(timesteps.tolist(), labels.tolist(), strict=True))
+        cells = [self._cells.setdefault(pair, len(self._cells)) for pair in pairs]
+        times = [self._times.setdefault(time, len(self._times)) for time, _ in pairs]
+        self._cell_of, self._time_of = torch.tensor(cells), torch.tensor(times)
+        for group in self._groups:
+            group.start(len(pairs), timesteps.device)
+
+    def wants(self, name: str) -> bool:
+        """Whether this point was chosen."""
+        return name in self._at
+
+    def visit(self, name: str, tensor: Tensor) -> Tensor:
+        """Reduce the tensor, if the point was chosen; returns it unchanged."""
+        place = self._at.get(name)
+        if place is not None:
+            group, row = place
+            group.take(row, tensor.detach().float())
+        return tensor
+
+    def statistics(self) -> list[PointStatistics]:
+        """What was recorded so far, in the order of computation."""
+        self._merge()
+        found = {each.point.name: each for group in self._groups for each in self._of(group)}
+        return [found[point.name] for point in self.points]
+
+    def _merge(self) -> None:
+        for group in self._groups:
+            rows = sorted(group.filled)
+            if rows:
+                batch, index = group.batch(rows), torch.tensor(rows)
+                group.moments.add(batch, index, self._cell_of, len(self._cells))
+                if group.channels is not None:
+                    group.channels.add(batch, index, self._time_of, len(self._times))
+            group.filled.clear()
+
+    def _of(self, group: "_Group") -> list[PointStatistics]:
+        pairs = np.array(list(self._cells), dtype=np.int64).reshape(-1, 2)
+        moments = group.moments
+        count = moments.count.numpy()
+        variance = moments.deviations.numpy() / np.maximum(count, 1)
+        return [
+            PointStatistics(
+                point=point,
+                timestep=pairs[:, 0],
+                label=pairs[:, 1],
+                count=count[row].astype(np.int64),
+                mean=moments.mean[row].numpy(),
+                variance=variance[row],
+                largest=moments.largest[row].numpy(),
+                peak=moments.peak[row].numpy(),
+                nonfinite=moments.nonfinite[row].numpy().astype(np.int64),
+                histogram=moments.histogram[row].numpy(),
+                channels=self._channels_of(group.channels, row),
+            )
+            for row, point in enumerate(group.points)
+        ]
+
+    def _channels_of(self, channels: Channels | None, row: int) -> ChannelStatistics | None:
+        if channels is None:
+            return None
+        count = channels.count[row].numpy()
+        mean_square = channels.squares[row].numpy() / np.maximum(count, 1)[:, None]
+        of_mean = channels.of_mean[row].numpy() / np.maximum(channels.samples[row].numpy(), 1)
+        return ChannelStatistics(
+            timestep=np.array(list(self._times)),
+            count=count.astype(np.int64),
+            mean_square=mean_square,
+            peak=channels.peak[row].sqrt().numpy(),
+            of_mean=of_mean,
+            centred=mean_square.mean(axis=1) - of_mean,
+        )
+
+
+def _alike(points: Sequence[PointInfo]) -> list[list[PointInfo]]:
+    """Points whose tensors have the same shape and get the same statistics."""
+
+    def key(point: PointInfo) -> tuple[bool, bool, bool, int, int]:
+        flags = (point.kind in SMALL, point.has_channels, point.kind == "heads")
+        return (*flags, point.vectors, point.features)
+
+    return [list(members) for _, members in groupby(sorted(points, key=key), key)]
+
+
+def _group(points: list[PointInfo]) -> "_Group":
+    return _SmallGroup(points) if points[0].kind in SMALL else _LargeGroup(points)
+
+
+class _Group:
+    """Points of one shape: their statistics so far, and what waits of the pass that runs."""
+
+    def __init__(self, points: list[PointInfo]) -> None:
+        self.points = points
+        self.vectors, self.features = points[0].vectors, points[0].features
+        self.moments = Moments(len(points))
+        self.channels = Channels(len(points), self.features) if points[0].has_channels else None
+        self.filled: set[int] = set()
+        self.size: tuple[int, torch.device] | None = None
+
+    def start(self, batch: int, device: torch.device) -> None:
+        """Make room for a pass of this many samples; nothing to do if the last was of the same."""
+        self.filled.clear()
+        if self.size != (batch, device):
+            self.size = (batch, device)
+            self.allocate(batch, device)
+
+    def allocate(self, batch: int, device: torch.device) -> None:
+        """Make the buffers of one pass."""
+        raise NotImplementedError
+
+    def take(self, row: int, tensor: Tensor) -> None:
+        """Reduce the tensor of the point `row`; float32."""
+        raise NotImplementedError
+
+    def batch(self, rows: list[int]) -> Batch:
+        """What these points have kept of the pass."""
+        raise NotImplementedError
+
+
+class _SmallGroup(_Group):
+    """One vector a sample, or single numbers: copied, and reduced for all points together."""
+
+    def allocate(self, batch: int, device: torch.device) -> None:
+        shape = (len(self.points), batch, self.vectors, self.features)
+        self.values = torch.empty(shape, device=device)
+
+    def take(self, row: int, tensor: Tensor) -> None:
+        self.values[row].copy_(tensor.reshape(-1, self.vectors, self.features))
+        self.filled.add(row)
+
+    def batch(self, rows: list[int]) -> Batch:
+        values = _rows(self.values, rows).cpu()
+        squares = values.square()
+        peak = torch.where(squares.isfinite(), squares, 0.0).amax((-1, -2)).sqrt()
+        nonfinite = squares.isfinite().logical_not_().sum((-1, -2))
+        summed = squares.sum(-1)
+        summed = torch.where(summed.isfinite(), summed, math.nan)
+        return Batch(summed, peak, nonfinite, self.features)
+
+
+class _LargeGroup(_Group):
+    """Tokens: squared piece by piece, and summed along both axes while the piece is in cache."""
+
+    def allocate(self, batch: int, device: torch.device) -> None:
+        points, vectors, features = len(self.points), self.vectors, self.features
+        per_channel = (points, batch, 1, features)
+        self.squares = torch.empty(points, batch, vectors, 1, device=device)
+        self.peaks = torch.empty(per_channel, device=device)
+        if self.channels is not None:
+            self.sums = torch.empty(per_channel, device=device)
+            self.means = torch.empty(per_channel, device=device)
+        self.nonfinite = torch.zeros(points, batch, dtype=torch.int64)
+        piece = max(1, min(batch, SCRATCH // (vectors * features)))
+        self.scratch = torch.empty(piece, vectors, features, device=device)
+        self.over_features = torch.ones(features, 1, device=device)
+        self.over_vectors = torch.ones(piece, 1, vectors, device=device)
+        self.mean_of_vectors = self.over_vectors / vectors
+        starts = range(0, batch, piece)
+        self.pieces = [slice(start, min(start + piece, batch)) for start in starts]
+
+    def take(self, row: int, tensor: Tensor) -> None:
+        tokens = self._vectors(tensor)
+        self._reduce(row, tokens)
+        self.nonfinite[row] = 0
+        # One sum tells whether anything was not finite; the careful way is then taken.
+        if not math.isfinite(self.squares[row].sum().item()):
+            self._take_carefully(row, tokens)
+        self.filled.add(row)
+
+    def batch(self, rows: list[int]) -> Batch:
+        kept = [_rows(buffer, rows).squeeze(-2).cpu() for buffer in self._per_channel()]
+        squares = _rows(self.squares, rows).squeeze(-1).cpu()
+        peak = kept[0].amax(-1).sqrt()
+        nonfinite = _rows(self.nonfinite, rows)
+        if self.channels is None:
+            return Batch(squares, peak, nonfinite, self.features)
+        return Batch(squares, peak, nonfinite, self.features, kept[1], kept[0], kept[2])
+
+    def _per_channel(self) -> list[Tensor]:
+        return [self.peaks] if self.channels is None else [self.peaks, self.sums, self.means]
+
+    def _vectors(self, tensor: Tensor) -> Tensor:
+        """(batch, ..., features) with the dimensions in between in memory order."""
+        if self.points[0].kind == "heads":
+            return tensor.transpose(1, 2)
+        return tensor.flatten(2) if tensor.dim() == 4 else tensor
+
+    def _reduce(self, row: int, tokens: Tensor) -> None:
+        for piece in self.pieces:
+            part = tokens[piece]
+            squared = self.scratch[: len(part)]
+            torch.mul(part, part, out=squared.view(part.shape))
+            flat = squared.view(-1, self.features)
+            torch.mm(flat, self.over_features, out=self.squares[row, piece].view(-1, 1))
+            torch.amax(squared, 1, True, out=self.peaks[row, piece])
+            if self.channels is not None:
+                torch.bmm(self.over_vectors[: len(part)], squared, out=self.sums[row, piece])
+                torch.bmm(self.mean_of_vectors[: len(part)], part, out=self.means[row, piece])
+
+    def _take_carefully(self, row: int, tokens: Tensor) -> None:
+        """Count what is not finite, and leave out the vectors that hold it."""
+        flat = tokens.reshape(len(tokens), -1, self.features)
+        squared = flat.square()
+        bad = squared.isfinite().logical_not_()
+        left_out = squared.sum(-1, keepdim=True).isfinite().logical_not_()
+        clean = torch.where(left_out, 0.0, flat)
+        self._reduce(row, clean.view(tokens.shape))
+        self.squares[row].masked_fill_(left_out, math.nan)
+        self.nonfinite[row] = bad.sum((1, 2)).cpu()
+
+
+def _rows(buffer: Tensor, rows: list[int]) -> Tensor:
+    return buffer if len(rows) == len(buffer) else buffer[rows]
