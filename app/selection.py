@@ -33,7 +33,7 @@ def nearest_runs(asked: Sequence[str] | None, names: Sequence[str]) -> tuple[tup
     if not missing:
         return found, ""
     shown = found or preselected(names)
-    instead = f"shown: {listed(shown)}" if shown else "there are no runs in the folder"
+    instead = f"shown: {listed(shown)}" if shown else "none can be shown"
     are = "There is no run" if len(missing) == 1 else "There are no runs"
     return shown, f"{are} called {listed(missing)} here; {instead}."
 
@@ -63,7 +63,7 @@ def default_weights(runs: Sequence[Run]) -> str:
 def nearest_weights(asked: str | None, runs: Sequence[Run]) -> tuple[str, str]:
     """The asked weights if any of the runs has them, else the nearest that one has."""
     if asked is None or not runs:
-        return asked or default_weights(runs), ""
+        return default_weights(runs), ""
     try:
         wanted = Weights.parse(asked)
     except NoSuchWeights:

@@ -20,7 +20,7 @@ DEMO = Path(__file__).with_name("demo.py")
 SERVE = "import sys; from pathlib import Path; from app.serve import serve; " + (
     "serve([Path(sys.argv[1])], int(sys.argv[2]), server_headless=True)"
 )
-PATIENCE = 90_000
+PATIENCE = 120_000
 """Milliseconds; the cores may be busy with other tests."""
 
 expect.set_options(timeout=PATIENCE)

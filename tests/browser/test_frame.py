@@ -222,10 +222,9 @@ def test_a_figure_tells_how_it_was_computed_and_gives_its_files(demo, visit):
 def test_what_a_figure_draws_is_the_table(demo, visit):
     page = visit(demo.url + "/long?runs=A,E&seed=8")
     expect(page.locator(".js-plotly-plot")).to_be_visible()
-    data = page.evaluate(
-        "document.querySelector('.js-plotly-plot').data.map(t => [t.name, t.line.color, t.x.length])"
-    )
-    assert data == [["A", "#8a8a8a", 5], ["E", "#a475e2", 5]]
+    traces = "document.querySelector('.js-plotly-plot').data"
+    drawn = page.evaluate(f"{traces}.map(t => [t.name, t.line.color, t.x.length])")
+    assert drawn == [["A", "#8a8a8a", 5], ["E", "#a475e2", 5]]
 
 
 def test_the_place_of_a_figure_has_its_height_while_it_is_computed(demo, visit):
