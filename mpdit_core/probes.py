@@ -115,13 +115,14 @@ def points(config: ModelConfig) -> tuple[PointInfo, ...]:
     >>> [point.name for point in points(ModelConfig(depth=1))][:5]
     ['embed', 'cond.t', 'cond.y', 'cond', 'blocks.0.attn.scale']
     """
-    listed: list[Entry] = list(_INPUT)
+    listed: list[Entry] = []
+    listed.extend(_INPUT)
     for block in range(config.depth):
         for branch in BRANCHES:
             listed += _in_branch(config, f"blocks.{block}.{branch}", branch)
     listed += _signals(config.final_modulation, "final")
-    listed += [("final.in", "branch", "what enters the last linear, modulated")]
-    listed += [("final.out", "image", "predicted noise, then variance interpolation")]
+    listed.append(("final.in", "branch", "what enters the last linear, modulated"))
+    listed.append(("final.out", "image", "predicted noise, then variance interpolation"))
     return tuple(
         PointInfo(name, kind, what, *_vectors(config, kind)) for name, kind, what in listed
     )
