@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from app import library
 from app.library import Unusable, read_library
@@ -16,7 +17,7 @@ from app.selection import (
     weights_label,
     weights_of,
 )
-from app.view import _nearest_number, _nearest_option
+from app.widgets import nearest_number, nearest_option
 from mpdit_core.errors import NoSuchWeights
 from mpdit_core.runs import BrokenRun, Run, Weights
 
@@ -147,12 +148,12 @@ def test_weights_keep_their_text_through_the_link():
     ],
 )
 def test_a_number_that_is_no_option_opens_the_nearest(text, value, exact):
-    assert _nearest_option(text, [999, 500, 0]) == (value, exact)
+    assert nearest_option(text, [999, 500, 0]) == (value, exact)
 
 
 def test_a_word_that_is_no_option_opens_the_default():
-    assert _nearest_option("attention", ["attn", "mlp"]) == (None, False)
-    assert _nearest_option("mlp", ["attn", "mlp"]) == ("mlp", True)
+    assert nearest_option("attention", ["attn", "mlp"]) == (None, False)
+    assert nearest_option("mlp", ["attn", "mlp"]) == ("mlp", True)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +161,12 @@ def test_a_word_that_is_no_option_opens_the_default():
     [("3", 3, True), ("3.4", 3, False), ("99", 9, False), ("-4", 0, False), ("x", None, False)],
 )
 def test_a_number_outside_the_range_opens_the_nearest_inside(text, value, exact):
-    assert _nearest_number(text, 0, 9, 1) == (value, exact)
+    assert nearest_number(text, 0, 9, 1) == (value, exact)
 
 
 def test_a_fraction_stays_a_fraction():
-    assert _nearest_number("0.7", 0.0, 1.0, 0.1) == (0.7, True)
-    assert isinstance(_nearest_number("1", 0.0, 1.0, 0.1)[0], float)
+    assert nearest_number("0.7", 0.0, 1.0, 0.1) == (0.7, True)
+    assert isinstance(nearest_number("1", 0.0, 1.0, 0.1)[0], float)
 
 
 @pytest.fixture
@@ -198,3 +199,86 @@ def test_of_two_runs_of_one_name_the_first_is_shown_and_the_other_explained(foun
 def test_a_folder_that_is_not_there_is_explained(found, tmp_path):
     read = read_library((tmp_path / "nowhere",))
     assert read.names == () and "nowhere" in read.unusable[0].reason
+
+
+def settings_page() -> None:
+    """A script of one page; AppTest runs its source in a file of its own."""
+    from types import SimpleNamespace
+
+    import streamlit as st
+
+    from app.view import open_view
+
+    runs = {
+        name: SimpleNamespace(
+            name=name, steps=(0, 200), ema_steps={0.1: (200,)}, ema_trap=None, weights=list
+        )
+        for name in "ABE"
+    }
+    library = SimpleNamespace(names=tuple(runs), run=runs.__getitem__)
+    view = open_view("page", library)
+    t = view.choice("t", "Timestep", [999, 500, 0], 500)
+    share = view.slider("share", "Share", 0.0, 1.0, 0.5, 0.1)
+    log = view.toggle("log", "Log", False)
+    labels = view.several("labels", "Labels", [0, 1, 2], [0])
+    seed = view.number("seed", "Seed", 0, 9, 3, 1)
+    st.text(f"{view.run_names} {view.weights} {t} {share:.1f} {log} {labels} {seed}")
+    st.text(view.complete().query())
+    st.text(" ".join(view.held.notes))
+
+
+@pytest.fixture
+def page():
+    return AppTest.from_function(settings_page, default_timeout=60)
+
+
+def texts(page: AppTest) -> list[str]:
+    assert not page.exception
+    return [text.value for text in page.text]
+
+
+def test_an_empty_link_is_completed_with_every_default(page):
+    shown, link, notes = texts(page.run())
+    assert shown == "('A', 'B', 'E') ema-0.100 500 0.5 False [0] 3"
+    assert link == "runs=A,B,E&weights=ema-0.100&t=500&share=0.5&log=0&labels=0&seed=3"
+    assert notes == ""
+
+
+def test_a_change_by_the_user_is_written_into_the_link_with_everything_else(page):
+    page.run()
+    page.toggle(key="page/log").set_value(True).run()
+    assert page.query_params["log"] == "1" and page.query_params["runs"] == "A,B,E"
+    page.selectbox(key="page/t").set_value(0).run()
+    page.multiselect(key="page/labels").set_value([]).run()
+    shown, link, _ = texts(page)
+    assert shown == "('A', 'B', 'E') ema-0.100 0 0.5 True [] 3"
+    assert link == "runs=A,B,E&weights=ema-0.100&t=0&share=0.5&log=1&labels=&seed=3"
+    assert page.query_params["t"] == "0" and page.query_params["labels"] == ""
+
+
+def test_a_stale_link_of_a_fast_click_does_not_undo_the_click_before(page):
+    page.run()
+    before = dict(page.query_params)
+    page.toggle(key="page/log").set_value(True).run()
+    page.query_params = before  # the browser had not heard of the change yet
+    page.number_input(key="page/seed").set_value(4).run()
+    assert texts(page)[0].endswith("True [0] 4")
+
+
+def test_an_impossible_link_is_mended_and_told_until_the_user_changes_something(page):
+    for name, text in {"runs": "A,Q", "t": "510", "share": "x", "labels": "1,7", "z": "1"}.items():
+        page.query_params[name] = text
+    shown, link, notes = texts(page.run())
+    assert shown == "('A',) ema-0.100 500 0.5 False [1] 3"
+    assert link == "runs=A&weights=ema-0.100&t=500&share=0.5&log=0&labels=1&seed=3"
+    for words in ("called Q", "t = 510", "share = x", "labels = 1,7", "no setting called z"):
+        assert words in notes
+    assert texts(page.run())[2] == notes
+    page.toggle(key="page/log").set_value(True).run()
+    assert texts(page)[2] == ""
+
+
+def test_a_link_that_the_session_never_wrote_is_followed(page):
+    page.run()
+    page.query_params["runs"] = "E"
+    assert texts(page.run())[0].startswith("('E',)")
