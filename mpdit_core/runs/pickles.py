@@ -4,8 +4,10 @@ Such a file is a pickle, and a pickle can call any function. `torch.load(weights
 tensors and plain containers only; what it refuses stays closed.
 """
 
+import io
 import pickletools
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import torch
 from mpdit_core.errors import UnreadableRun, UnsafeFile
 
 ZIP_START = b"PK\x03\x04"
-HARMLESS_MODULES = ("torch", "collections")
+HARMLESS_MODULES = ("torch", "torch._utils", "torch.storage", "torch._tensor",
+                    "torch.nn.parameter", "collections", "_codecs")  # fmt: skip
+"""Where the functions come from that rebuild tensors and plain containers."""
+
 LARGEST_PICKLE = 64 * 2**20
 """Bytes of the pickled structure; the numbers of a checkpoint lie beside it, not in it."""
 
@@ -55,20 +60,27 @@ def _refuse_compression(file: Path) -> None:
 
 def _called_by(file: Path) -> str | None:
     """The first function or class that unpickling would call, read from the opcodes alone."""
-    words: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(_structure(file)):
-            if opcode.name in ("GLOBAL", "INST"):
-                words = str(argument).split(" ")
-            if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL") and len(words) >= 2:
-                module, name = words[-2:]
-                if module.split(".")[0] not in HARMLESS_MODULES:
-                    return f"{module}.{name}"[:80]
-            if isinstance(argument, str) and "UNICODE" in opcode.name:
-                words.append(argument)
-    except (OSError, ValueError, IndexError, KeyError, zipfile.BadZipFile):
-        return None  # damaged before anything was called
+        for called in _names_called(_structure(file)):
+            module, _, name = called.partition(" ")
+            if module not in HARMLESS_MODULES:
+                return f"{module}.{name}"[:80]
+    except Exception:  # the bytes are damaged before anything is called
+        return None
     return None
+
+
+def _names_called(data: bytes) -> Iterator[str]:
+    """`module name` of everything looked up; the old format has several pickles in a row."""
+    stream, words = io.BytesIO(data), [""]
+    while stream.tell() < len(data):
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name in ("GLOBAL", "INST"):
+                yield str(argument)
+            elif opcode.name == "STACK_GLOBAL":
+                yield " ".join(words[-2:])
+            elif isinstance(argument, str) and "UNICODE" in opcode.name:
+                words.append(argument)
 
 
 def _structure(file: Path) -> bytes:
