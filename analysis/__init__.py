@@ -2,6 +2,7 @@
 
 MODULES = (
     "samples",
+    "magnitudes",
     "modulation",
     "modulation_angles",
     "modulation_shares",

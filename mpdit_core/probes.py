@@ -69,13 +69,15 @@ class PointInfo:
     """A probe point of a config.
 
     name: dotted; what: one line for people; vectors: how many per sample have a magnitude
-    (tokens, or tokens of every head; 1 for a signal); features: numbers in each of them."""
+    (tokens, or tokens of every head; 1 for a signal); features: numbers in each; depth: blocks
+    of the model."""
 
     name: str
     kind: Kind
     what: str
     vectors: int
     features: int
+    depth: int
 
     @property
     def shape(self) -> str:
@@ -89,14 +91,22 @@ class PointInfo:
         return int(parts[1]) if parts[0] == "blocks" else None
 
     @property
+    def place(self) -> int:
+        """Block as tables name it: from 0; -1 before the blocks, depth in the final layer."""
+        if self.block is not None:
+            return self.block
+        return self.depth if self.name.startswith("final") else -1
+
+    @property
     def branch(self) -> str:
         """`attn` or `mlp`; empty outside the blocks."""
         return "" if self.block is None else self.name.split(".")[2]
 
     @property
     def word(self) -> str:
-        """The name without block and branch: `resid` of `blocks.3.mlp.resid`."""
-        return self.name if self.block is None else self.name.split(".")[3]
+        """The name without its place: `resid` of `blocks.3.mlp.resid`, `in` of `final.in`."""
+        parts = self.name.split(".")
+        return parts[3] if parts[0] == "blocks" else self.name.removeprefix("final.")
 
     @property
     def has_channels(self) -> bool:
@@ -124,7 +134,8 @@ def points(config: ModelConfig) -> tuple[PointInfo, ...]:
     listed.append(("final.in", "branch", "what enters the last linear, modulated"))
     listed.append(("final.out", "image", "predicted noise, then variance interpolation"))
     return tuple(
-        PointInfo(name, kind, what, *_vectors(config, kind)) for name, kind, what in listed
+        PointInfo(name, kind, what, *_vectors(config, kind), config.depth)
+        for name, kind, what in listed
     )
 
 

@@ -1,6 +1,6 @@
 """A figure as every page shows it: definition, chart, and folded under it how it was computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,14 +23,15 @@ def show(
     *,
     definition: str,
     formula: str = "",
-    select: bool = False,
+    select: bool | Callable[[], None] = False,
 ) -> Any:
     """Draw the figure with everything a reader needs to trust it.
 
     table: the rows that are drawn, for the CSV. key: unique on the page, and always the same.
     definition: one sentence above the chart, what the plotted quantity is. formula: Markdown with
     $LaTeX$, in the help of that sentence and in the fold. Returns the points of a click when
-    `select` is true (`chosen["selection"]["points"]`), else None."""
+    `select` is true (`chosen["selection"]["points"]`), else None; a function is called back with
+    the selection in `st.session_state[f"figure/{key}"]`, before the page is drawn again."""
     st.caption(definition, help=formula or None)
     title = figure.layout.title.text or key
     event = st.plotly_chart(
@@ -41,7 +42,7 @@ def show(
         key=f"figure/{key}",
         config=CONFIG,
         alt=title,
-        on_select="rerun" if select else "ignore",
+        on_select=select if callable(select) else "rerun" if select else "ignore",
     )
     parts = [made_from] if isinstance(made_from, Results) else list(made_from)
     with st.expander("How this was computed"):

@@ -1,0 +1,297 @@
+"""Figures of token magnitudes: panels of all runs, a map of one, the distribution at a place."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis.figures.theme import (
+    HEIGHT,
+    MAGNITUDE_TITLE,
+    MUTED,
+    around_one,
+    block_axis,
+    finish,
+    in_run_order,
+    mark_one,
+    run_style,
+    timestep_axis,
+)
+from analysis.magnitudes import BRANCHES, DEVIATIONS, QUANTITIES
+
+ACROSS = 5
+"""Panels side by side: the ladder A to E fills one row."""
+ROW_HEIGHT = 210
+DASHES = {"attn": "solid", "mlp": "dash"}
+MARKERS = {"attn": "circle", "mlp": "square"}
+SMALLEST = 1e-3
+"""Where the band ends on a logarithmic axis, as a share of the mean."""
+CELL = 22
+"""Size in pixels of the invisible marks that make a heatmap's cells clickable."""
+
+
+def panels_height(runs: int) -> int:
+    """Height of `magnitude_panels` for so many runs, in pixels."""
+    return 110 + 2 * ROW_HEIGHT * math.ceil(max(runs, 1) / ACROSS)
+
+
+def magnitude_panels(
+    trained: pd.DataFrame, initial: pd.DataFrame | None, *, log: bool, title: str
+) -> go.Figure:
+    """One column per run, the modulated input above the residual output; all axes are shared.
+
+    trained, initial: `by_block` tables; initial is drawn in grey, without a band."""
+    names = in_run_order(trained["run"])
+    across, groups = min(ACROSS, len(names)), math.ceil(len(names) / ACROSS)
+    titles = [""] * (2 * groups * across)
+    for number, name in enumerate(names):
+        titles[2 * (number // ACROSS) * across + number % ACROSS] = name
+    figure = make_subplots(
+        2 * groups, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles,
+        horizontal_spacing=0.015, vertical_spacing=0.12 / (2 * groups),
+    )  # fmt: skip
+    for number, name in enumerate(names):
+        for offset, point in enumerate(("in", "resid")):
+            where = {"row": 2 * (number // ACROSS) + offset + 1, "col": number % ACROSS + 1}
+            if initial is not None:
+                _lines(figure, initial, name, point, where, initial=True)
+            _bands(figure, trained, name, point, where, log)
+            _lines(figure, trained, name, point, where)
+    _legend(figure, initial is not None)
+    _axes(figure, trained, groups, log)
+    return finish(figure, title, panels_height(len(names)))
+
+
+def _rows(table: pd.DataFrame, run: str, point: str, branch: str) -> pd.DataFrame:
+    chosen = (table["run"] == run) & (table["point"] == point) & (table["branch"] == branch)
+    return table[chosen].sort_values("block")
+
+
+def _lines(
+    figure: go.Figure, table: pd.DataFrame, run: str, point: str, where: dict, initial: bool = False
+) -> None:
+    colour = MUTED if initial else run_style(run).colour
+    for branch, words in BRANCHES.items():
+        rows = _rows(table, run, point, branch)
+        if rows.empty:
+            continue
+        hover = (
+            f"{run}, {words}, {'initial' if initial else rows['weights'].iloc[0]}<br>block %{{x}}"
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=rows["block"] + 1,
+                y=rows["mean"],
+                customdata=rows[["deviation", "n"]],
+                name=f"{run} {point} {branch}{' initial' if initial else ''}",
+                mode="lines+markers",
+                line={
+                    "color": colour,
+                    "dash": "dot" if initial else DASHES[branch],
+                    "width": 1 if initial else 2,
+                },
+                marker={
+                    "symbol": MARKERS[branch] + ("-open" if initial else ""),
+                    "size": 5 if initial else 6,
+                    "color": colour,
+                },
+                hovertemplate=f"{hover}<br>magnitude %{{y:.3g}}, standard deviation "
+                "%{customdata[0]:.3g}<br>%{customdata[1]:,} tokens<extra></extra>",
+                showlegend=False,
+            ),
+            **where,
+        )
+
+
+def _bands(
+    figure: go.Figure, table: pd.DataFrame, run: str, point: str, where: dict, log: bool
+) -> None:
+    for branch in BRANCHES:
+        rows = _rows(table, run, point, branch)
+        if rows.empty:
+            continue
+        lower = rows["mean"] - DEVIATIONS * rows["deviation"]
+        upper = rows["mean"] + DEVIATIONS * rows["deviation"]
+        lower = lower.clip(lower=rows["mean"] * SMALLEST if log else 0.0)
+        blocks = rows["block"] + 1
+        figure.add_trace(
+            go.Scatter(
+                x=[*blocks, *blocks[::-1]],
+                y=[*upper, *lower[::-1]],
+                name=f"{run} {point} {branch} band",
+                fill="toself",
+                fillcolor=_faint(run_style(run).colour),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            **where,
+        )
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
+
+
+def _legend(figure: go.Figure, initial: bool) -> None:
+    """Entries for the kinds of line; a run is named by its panel."""
+    kinds = [(words, DASHES[branch], MARKERS[branch], 2) for branch, words in BRANCHES.items()]
+    if initial:
+        kinds.append(("initial weights", "dot", "circle-open", 1))
+    for words, dash, marker, width in kinds:
+        figure.add_trace(
+            go.Scatter(
+                x=[None],
+                y=[None],
+                name=words,
+                mode="lines+markers",
+                line={"color": MUTED, "dash": dash, "width": width},
+                marker={"symbol": marker, "color": MUTED},
+            ),
+            row=1,
+            col=1,
+        )
+    figure.update_layout(legend={"y": -0.08})
+
+
+def _axes(figure: go.Figure, trained: pd.DataFrame, groups: int, log: bool) -> None:
+    block_axis(figure, int(trained["block"].max()) + 1)
+    figure.update_xaxes(title_text=None)
+    mark_one(figure)
+    figure.update_yaxes(type="log" if log else "linear", **_y_range(trained, log))
+    for group in range(groups):
+        for offset, point in enumerate(("in", "resid")):
+            row = 2 * group + offset + 1
+            figure.update_yaxes(title_text=QUANTITIES[point], row=row, col=1)
+    figure.update_xaxes(title_text="block", row=2 * groups)
+
+
+def _y_range(trained: pd.DataFrame, log: bool) -> dict:
+    """One range for all panels; on the logarithmic axis the lowest bands are cut."""
+    finite = trained[np.isfinite(trained["mean"])]
+    if finite.empty:
+        return {}
+    top = float((finite["mean"] + DEVIATIONS * finite["deviation"]).max()) * 1.1
+    if not log:
+        return {"range": [0, top]}
+    lowest = (finite["mean"] - DEVIATIONS * finite["deviation"]).clip(lower=finite["mean"] / 4)
+    positive = lowest[lowest > 0]
+    bottom = float(positive.min()) / 1.1 if len(positive) else 0.1
+    powers = [power for power in range(-20, 21) if bottom <= 2.0**power <= top]
+    step = max(1, math.ceil(len(powers) / 6))
+    ticks = [power for power in powers if power % step == 0]
+    return {
+        "range": [math.log10(min(bottom, 0.9)), math.log10(max(top, 1.1))],
+        "tickvals": [2.0**power for power in ticks],
+        "ticktext": [f"{2.0**power:.3g}" for power in ticks],
+    }
+
+
+def magnitude_map(
+    table: pd.DataFrame, everything: pd.Series, cell: tuple[int, int], title: str
+) -> go.Figure:
+    """Block by timestep of one run; the chosen cell (block from 0, timestep) is framed.
+
+    table: `by_timestep` of one run; everything: all means in view, which fix the colours. Every
+    cell can be clicked: a heatmap reports no clicks, so invisible marks lie on it."""
+    wide = table.pivot(index="block", columns="timestep", values="mean")
+    with np.errstate(divide="ignore"):
+        logs = np.log2(wide.to_numpy())
+    heatmap = go.Heatmap(
+        x=wide.columns, y=wide.index + 1, z=logs, hoverinfo="skip", **around_one(everything)
+    )
+    figure = go.Figure(heatmap)
+    figure.add_trace(
+        go.Scatter(
+            x=table["timestep"],
+            y=table["block"] + 1,
+            customdata=table[["mean", "deviation", "n"]],
+            mode="markers",
+            marker={"size": CELL, "symbol": "square", "opacity": 0},
+            selected={"marker": {"opacity": 0}},
+            unselected={"marker": {"opacity": 0}},
+            hovertemplate="block %{y}, t = %{x}<br>magnitude %{customdata[0]:.3g}, standard "
+            "deviation %{customdata[1]:.3g}<br>%{customdata[2]:,} tokens<extra></extra>",
+            showlegend=False,
+            name="cells",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=[cell[1]], y=[cell[0] + 1], mode="markers", hoverinfo="skip", showlegend=False,
+            name="chosen", marker={"size": 16, "symbol": "square-open", "color": "#111111",
+                                   "line": {"width": 3}},
+            selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+        )
+    )  # fmt: skip
+    timestep_axis(figure)
+    blocks = int(table["block"].max()) + 1
+    step = max(1, math.ceil(blocks / 12))
+    figure.update_yaxes(
+        title_text="block", tickvals=list(range(1, blocks + 1, step)), range=[0.5, blocks + 0.5],
+        showgrid=False,
+    )  # fmt: skip
+    figure.update_xaxes(showgrid=False)
+    figure.update_layout(hovermode="closest", clickmode="event+select", dragmode=False)
+    return finish(figure, title, HEIGHT)
+
+
+def magnitude_histogram(table: pd.DataFrame, title: str) -> go.Figure:
+    """Share of tokens per bin of magnitude, one outline a run; table: `distribution`."""
+    figure = go.Figure()
+    for name in in_run_order(table["run"]):
+        rows = table[table["run"] == name].sort_values("bin")
+        edges, shares = _outline(rows)
+        style = run_style(name)
+        figure.add_trace(
+            go.Scatter(
+                x=edges,
+                y=shares,
+                name=name,
+                mode="lines",
+                line=style.line() | {"shape": "hv"},
+                hovertemplate=f"{name}<br>from %{{x:.3g}}: %{{y:.1%}} of "
+                f"{int(rows['n'].iloc[0]):,} tokens<extra></extra>",
+            )
+        )
+        peak = int(np.argmax(shares))
+        figure.add_annotation(
+            x=math.log10(edges[peak] * 2 ** (1 / 16)), y=shares[peak], text=name, showarrow=False,
+            yshift=9, font={"color": style.colour},
+        )  # fmt: skip
+    figure.add_vline(x=1, line_dash="dot", line_color=MUTED, line_width=1)
+    low, high = _span(table)
+    ticks = list(range(low, high + 1, max(1, math.ceil((high - low) / 8))))
+    figure.update_xaxes(
+        type="log", title_text=MAGNITUDE_TITLE, range=[low * math.log10(2), high * math.log10(2)],
+        tickvals=[2.0**t for t in ticks], ticktext=[f"{2.0**t:.3g}" for t in ticks],
+    )  # fmt: skip
+    figure.update_yaxes(title_text="share of tokens", tickformat=".0%", rangemode="tozero")
+    figure.update_layout(showlegend=False)
+    return finish(figure, title, HEIGHT)
+
+
+WIDTH_OF_BIN = 1 / 8
+"""Octaves; the recorder's bins."""
+
+
+def _outline(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Edges and shares of a step line, empty bins in between and at both ends at 0."""
+    inner = rows[np.isfinite(rows["bin"])]
+    if inner.empty:
+        return [1.0], [0.0]
+    place = (inner["bin"] / WIDTH_OF_BIN).round().astype(int)
+    shares = dict(zip(place, inner["share"], strict=True))
+    steps = range(int(place.min()) - 1, int(place.max()) + 2)
+    return [2.0 ** (s * WIDTH_OF_BIN) for s in steps], [shares.get(s, 0.0) for s in steps]
+
+
+def _span(table: pd.DataFrame) -> tuple[int, int]:
+    finite = table["bin"][np.isfinite(table["bin"])]
+    if finite.empty:
+        return -1, 1
+    return min(-1, math.floor(finite.min() - 0.2)), max(1, math.ceil(finite.max() + 0.3))
