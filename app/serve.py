@@ -21,8 +21,12 @@ def serve(
     options: further settings of Streamlit, written `server_headless=True`."""
     os.environ["MPDIT_RUNS"] = os.pathsep.join(str(Path(folder).resolve()) for folder in folders)
     _preload()
+    from streamlit.runtime.pages_manager import PagesManager
     from streamlit.web import bootstrap
 
+    # Until the first script has called `st.navigation`, Streamlit takes the folder `pages` beside
+    # it for pages of its own: a link to /samples, opened first of all, would show nothing.
+    PagesManager.uses_pages_directory = False
     flags = {"server_port": port, "server_address": host, **options}
     bootstrap.load_config_options(flags)
     bootstrap.run(str(MAIN), False, [], flags)
