@@ -1,0 +1,111 @@
+"""What each run is, how its training went, and in which measure runs differ most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pandas as pd
+import torch
+
+from mpdit_core.config import LADDER_FLAGS, ModelConfig
+from mpdit_core.model import MPDiT
+from mpdit_core.runs import Run
+
+TRAINING, HELD_OUT, AVERAGED = "training", "held-out", "held-out, EMA 10 %"
+LOSSES = {"loss": TRAINING, "heldout_loss": HELD_OUT, "heldout_loss_ema_0.100": AVERAGED}
+"""Fields of metrics.jsonl that are losses: mean squared error of the predicted noise, no unit."""
+
+
+def overview(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run.
+
+    Columns: run; modulation (signals of a block, in words); each flag of the ladder (bool);
+    parameters; steps (of the newest weights); train_loss (running mean of the raw weights'),
+    heldout_loss (of the EMA 10 % where it was tracked, else of the raw weights), both at the last
+    step that has them, nan without a log."""
+    return pd.DataFrame([_row(run) for run in runs])
+
+
+def _row(run: Run) -> dict[str, object]:
+    curves = learning_curves_of(run)
+    held_out = _last(curves, AVERAGED)
+    return {
+        "run": run.name,
+        "modulation": " ".join(run.config.block_modulation) or "none",
+        **{flag: getattr(run.config, flag) for flag in LADDER_FLAGS},
+        "parameters": parameter_count(run.config),
+        "steps": max((*run.steps, *(step for _, step, _ in run.snapshots())), default=0),
+        "train_loss": _last(curves, TRAINING),
+        "heldout_loss": _last(curves, HELD_OUT) if pd.isna(held_out) else held_out,
+    }
+
+
+def _last(curves: pd.DataFrame, part: str) -> float:
+    values = curves.loc[curves["part"] == part, "value"]
+    return float(values.iloc[-1]) if len(values) else float("nan")
+
+
+@lru_cache(maxsize=256)
+def parameter_count(config: ModelConfig) -> int:
+    """Learned numbers of a model, without making it.
+
+    >>> parameter_count(ModelConfig(depth=1, width=8, heads=1, patch=8))
+    3040
+    """
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MPDiT(config).parameters())
+
+
+def learning_curves_of(run: Run) -> pd.DataFrame:
+    """The run's log: one row per (step, part), steps ascending.
+
+    Columns: run, step, part ("training", "held-out", "held-out, EMA 10 %"), value (mean squared
+    error of the noise, no unit; training is a running mean over about 50 batches)."""
+    rows = [
+        (run.name, line["step"], part, float(line[name]))
+        for line in run.metrics()
+        for name, part in LOSSES.items()
+        if line.get(name) is not None
+    ]
+    return pd.DataFrame(rows, columns=["run", "step", "part", "value"])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The measure in which runs differ most, relative to its size.
+
+    low, high: names of the runs at its ends; spread: the larger spread over seeds of the two,
+    0 where none is known."""
+
+    measure: str
+    low: str
+    high: str
+    low_value: float
+    high_value: float
+    spread: float
+
+    @property
+    def beyond_spread(self) -> bool:
+        """Whether the ends lie further apart than twice the spread over sampling seeds."""
+        return self.high_value - self.low_value > 2 * self.spread
+
+
+def largest_difference(measures: pd.DataFrame) -> Difference | None:
+    """Where do the runs differ most, as a share of the smaller value? None for fewer than two.
+
+    measures: run, measure, value (above 0), spread (nan where unknown)."""
+    known = measures.dropna(subset=["value"])
+    found = [
+        _difference(str(measure), rows)
+        for measure, rows in known.groupby("measure", sort=False)
+        if rows["run"].nunique() > 1 and rows["value"].min() > 0
+    ]
+    return max(found, key=lambda one: one.high_value / one.low_value, default=None)
+
+
+def _difference(measure: str, rows: pd.DataFrame) -> Difference:
+    low, high = rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]
+    spread = pd.Series([low["spread"], high["spread"]], dtype=float).fillna(0).max()
+    return Difference(
+        measure, str(low["run"]), str(high["run"]), low["value"], high["value"], float(spread)
+    )
