@@ -10,6 +10,7 @@ one, three to seven times too small).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -51,14 +52,6 @@ class WidthEstimate:
         return self.low * (1 - tolerance) <= sigma_rel <= self.high * (1 + tolerance)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Best width of each tensor, (tensors,), and the explained share of all together."""
-
-    widths: np.ndarray
-    explained: float
-
-
 def used_checkpoints(steps: Sequence[int], step: int) -> list[int]:
     """Raw steps to read for an average of this step: its own, those before it, at most nine."""
     before = sorted(other for other in steps if other < step)
@@ -67,61 +60,94 @@ def used_checkpoints(steps: Sequence[int], step: int) -> list[int]:
     return [*before, step] if step in steps else []
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One average beside the raw weights of its step and of earlier ones, tensor by tensor.
+
+    steps (m + 1,) of the raw weights, ascending, the last one the average's own. moves (tensors,
+    m, m): inner products of the raw weights' moves from step to step. products (tensors, m): of
+    these with the lag, the newest raw weights minus the average. lags (tensors,): its square.
+    norms (tensors,): squares of the newest raw weights. sizes (tensors,): numbers compared."""
+
+    steps: np.ndarray
+    moves: np.ndarray
+    products: np.ndarray
+    lags: np.ndarray
+    norms: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def distance(self) -> float:
+        """From the average to the newest raw weights, relative to their norm."""
+        return float(np.sqrt(self.lags.sum() / self.norms.sum()))
+
+    def moved(self, intervals: int) -> float:
+        """How far the raw weights came over the last so many intervals, relative to their norm."""
+        recent = self.moves[:, -intervals:, -intervals:] if intervals else self.moves[:, :0, :0]
+        return float(np.sqrt(max(0.0, recent.sum()) / self.norms.sum()))
+
+    def width(self) -> WidthEstimate | None:
+        """The width told by the fit; None if no earlier raw weights are at hand, or none moved."""
+        told = (self.sizes >= SMALLEST_TENSOR) & (self.moves.sum(axis=(1, 2)) > 0)
+        if len(self.steps) < 2 or not told.any():
+            return None
+        widths, explained = self._fit(told, self.steps, np.eye(len(self.steps) - 1))
+        middle, below, above = (float(np.quantile(widths, q)) for q in (0.5, 0.1, 0.9))
+        error = WIDEST
+        if len(self.steps) > 2:
+            steps = self.steps[::-2][::-1]
+            merge = (self.steps[1:] > steps[:-1, None]) & (self.steps[1:] <= steps[1:, None])
+            error = abs(middle - float(np.median(self._fit(told, steps, merge)[0])))
+        high = min(WIDEST, max(above, middle + error))
+        return WidthEstimate(middle, min(below, middle), high, explained, len(self.steps) - 1)
+
+    def _fit(
+        self, told: np.ndarray, steps: np.ndarray, merge: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Best width of each tensor, and the explained share of all together.
+
+        merge (intervals, m): which moves are taken together as one straight line."""
+        shares = _shares_to_come(steps) @ merge  # (widths, m)
+        crossed = np.einsum("wi,nij,wj->nw", shares, self.moves[told], shares, optimize=True)
+        table = self.lags[told, None] - 2 * self.products[told] @ shares.T + crossed
+        left, total = float(table.min(axis=1).sum()), float(self.lags[told].sum())
+        return WIDTHS[table.argmin(axis=1)], 1 - left / total if total else 0.0
+
+
 @torch.no_grad()
-def estimate_width(
+def compare(
     step: int,
     average: Mapping[str, Tensor],
     raw: Mapping[int, Mapping[str, Tensor]],
     names: Sequence[str],
-) -> WidthEstimate | None:
-    """The width of an average of step `step`, from raw weights of that step and of earlier ones.
+) -> Comparison:
+    """Measure an average of this step against raw weights by step, its own step among them.
 
-    names: the averaged parameters. None if no earlier raw weights are given, or nothing moved."""
+    names: the averaged parameters."""
     steps = used_checkpoints(list(raw), step)
-    names = [name for name in names if average[name].numel() >= SMALLEST_TENSOR]
-    if len(steps) < 2 or not names:
-        return None
-    fine = _fit(steps, average, raw, names)
-    if fine is None:
-        return None
-    middle, below, above = (float(np.quantile(fine.widths, q)) for q in (0.5, 0.1, 0.9))
-    coarse = _fit(steps[::-2][::-1], average, raw, names) if len(steps) > 2 else None
-    error = abs(middle - float(np.median(coarse.widths))) if coarse else WIDEST
-    high = min(WIDEST, max(above, middle + error))
-    return WidthEstimate(middle, min(below, middle), high, fine.explained, len(steps) - 1)
+    parts = [_products([raw[s][name] for s in steps], average[name]) for name in names]
+    moves, products, lags, norms = (np.stack(part) for part in zip(*parts, strict=True))
+    sizes = np.array([average[name].numel() for name in names])
+    return Comparison(np.array(steps, dtype=np.float64), moves, products, lags, norms, sizes)
 
 
-def _fit(
-    steps: Sequence[int],
-    average: Mapping[str, Tensor],
-    raw: Mapping[int, Mapping[str, Tensor]],
-    names: Sequence[str],
-) -> _Fit | None:
-    """Squared distance of the average to the path's average of every width, tensor by tensor."""
-    ages = _ages(np.array(steps, dtype=np.float64))
-    residuals, distances = [], []
-    for name in names:
-        path = torch.stack([raw[step][name].double().flatten() for step in steps])
-        lag = path[-1] - average[name].double().flatten()
-        moves = path.diff(dim=0)
-        if not moves.any():
-            continue
-        product, gram = (moves @ lag).numpy(), (moves @ moves.T).numpy()
-        distances.append(float(lag @ lag))
-        quadratic = np.einsum("wi,ij,wj->w", ages, gram, ages)
-        residuals.append(distances[-1] - 2 * ages @ product + quadratic)
-    if not residuals:
-        return None
-    table = np.stack(residuals)
-    left, total = float(table.min(axis=1).sum()), sum(distances)
-    return _Fit(WIDTHS[table.argmin(axis=1)], 1 - left / total if total else 0.0)
+def _products(path: Sequence[Tensor], average: Tensor) -> tuple[np.ndarray, ...]:
+    points = torch.stack([point.float().flatten() for point in path])
+    moves, lag = points.diff(dim=0), points[-1] - average.float().flatten()
+    found = (moves @ moves.T, moves @ lag, lag @ lag, points[-1] @ points[-1])
+    return tuple(tensor.double().numpy() for tensor in found)
 
 
-def _ages(steps: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=1)
+def _gammas() -> np.ndarray:
+    return np.array([gamma_of(width) for width in WIDTHS])
+
+
+def _shares_to_come(steps: np.ndarray) -> np.ndarray:
     """How much of each interval's move an average has not taken in yet, (widths, intervals).
 
     At time tau a profile has the mass (tau/t)^(gamma + 1) behind it; its mean over an interval is
     the share of the straight move there by which the average lags behind the newest weights."""
-    gamma = np.array([gamma_of(width) for width in WIDTHS])[:, None]
-    integral = (steps / steps[-1]) ** (gamma + 2) * steps[-1] / (gamma + 2)
+    power = _gammas()[:, None] + 2
+    integral = (steps / steps[-1]) ** power * steps[-1] / power
     return np.diff(integral, axis=1) / np.diff(steps)
