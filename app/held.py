@@ -7,14 +7,17 @@ from app.link import Link
 
 @dataclass
 class Held:
-    """What a session remembers. settings: page -> name -> text; unchecked: those from a link."""
+    """What a session remembers. settings: page -> name -> text; unchecked: those from a link.
+
+    turn: counts script runs and changes; a run of an earlier turn, which Streamlit has told to
+    stop and which goes on for a while, must not write over what was changed since."""
 
     runs: tuple[str, ...] | None = None
     weights: str | None = None
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     page: str = ""
     unchecked: set[str] = field(default_factory=set)
-    shown: dict[str, str] = field(default_factory=dict)
+    turn: int = 0
     notes: list[str] = field(default_factory=list)
     known_links: set[str] = field(default_factory=set)
 

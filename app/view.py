@@ -9,7 +9,7 @@ it leaves defaults out, and loses a page's own parameters on the way back.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
@@ -34,6 +34,9 @@ class View(Widgets):
     runs: tuple[Run, ...]
     weights: Weights
     held: Held
+    turn: int
+    shown: dict[str, str] = field(default_factory=dict)
+    """The settings asked for in this run, as text."""
     waiting: bool = False
     """The page has not asked for all its settings yet: it broke off, or a result is awaited."""
     results_awaited: bool = False
@@ -59,13 +62,14 @@ class View(Widgets):
 
     def change(self, **texts: str) -> None:
         """Set settings as the user would, from a callback; the link follows."""
-        self.held.settings.setdefault(self.page, {}).update(self.held.shown)
-        self.held.settings[self.page].update(texts)
+        stored = self.held.settings.setdefault(self.page, {})
+        self.held.settings[self.page] = {**self.shown, **stored, **texts}
         self.held.unchecked.difference_update(texts)
         self.push()
 
     def push(self) -> None:
         """Make what is held the browser's address, as a step that Back undoes."""
+        self.held.turn += 1
         self.held.notes.clear()
         link = self.held.link(self.page)
         self.held.known_links.add(link.query())
@@ -74,14 +78,16 @@ class View(Widgets):
     def complete(self) -> Link:
         """The page has asked for all its settings; returns the whole view as a link."""
         held = self.held
-        stored = held.settings.setdefault(self.page, {})
+        if self.turn != held.turn:
+            return held.link(self.page)
+        stored = held.settings.get(self.page, {})
         if not self.waiting:
             unknown = sorted(held.unchecked & set(stored))
             if unknown:
                 held.note(f"This page has no setting called {listed(unknown)}; the link names it.")
-            held.settings[self.page] = stored = dict(held.shown)
             held.unchecked.clear()
-        stored.update(held.shown)
+            stored = {}
+        held.settings[self.page] = {**self.shown, **stored, **self.shown}
         held.known_links.add(held.link(self.page).query())
         return held.link(self.page)
 
@@ -114,7 +120,7 @@ def _resolved(held: Held, page: str, library: Library) -> View:
     runs = tuple(library.run(name) for name in names)
     weights, impossible = nearest_weights(held.weights, runs)
     held.runs, held.weights = names, weights
-    held.shown = {}
+    held.turn += 1
     held.note(missing)
     held.note(impossible)
-    return View(page, library, runs, Weights.parse(weights), held)
+    return View(page, library, runs, Weights.parse(weights), held, held.turn)

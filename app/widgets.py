@@ -18,6 +18,7 @@ class Widgets(ABC):
 
     page: str
     held: Held
+    shown: dict[str, str]
 
     @abstractmethod
     def change(self, **texts: str) -> None:
@@ -129,7 +130,7 @@ class Widgets(ABC):
             sentence = f"{name} = {text[:40] if text else ''} is not possible here"
             self.held.note(f"{sentence}; {write(value)} is shown instead.")
         self.held.unchecked.discard(name)
-        self.held.shown[name] = write(value)
+        self.shown[name] = write(value)
         return value
 
     def _seed(self, name: str, value: Any) -> str:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from app import library
+from app.held import Held
 from app.library import Unusable, read_library
 from app.link import Link, read_link
 from app.selection import (
@@ -17,6 +18,7 @@ from app.selection import (
     weights_label,
     weights_of,
 )
+from app.view import View
 from app.widgets import nearest_number, nearest_option
 from mpdit_core.errors import NoSuchWeights
 from mpdit_core.runs import BrokenRun, Run, Weights
@@ -282,3 +284,14 @@ def test_a_link_that_the_session_never_wrote_is_followed(page):
     page.run()
     page.query_params["runs"] = "E"
     assert texts(page.run())[0].startswith("('E',)")
+
+
+def test_a_run_that_goes_on_after_a_change_does_not_undo_it():
+    """Streamlit starts the next run before the last one has ended."""
+    held = Held(settings={"page": {"t": "500"}})
+    held.turn = 1
+    view = View("page", library=None, runs=(), weights=None, held=held, turn=1)  # pyright: ignore
+    view.shown = {"t": "500", "log": "0"}
+    held.settings["page"], held.turn = {"t": "0", "log": "0"}, 2
+    assert view.complete().settings == {"t": "0", "log": "0"}
+    assert held.settings["page"] == {"t": "0", "log": "0"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -277,14 +278,18 @@ def _is_there(session: Hashable) -> bool:
 
 
 BOARD = Board(alive=_is_there)
+TABLES_IN_MEMORY = 128
 _TABLES: dict[tuple[str, str], pd.DataFrame] = {}
+_TABLES_LOCK = threading.Lock()
 
 
 def _table(store: Store, key: str) -> pd.DataFrame | None:
     """The stored table, kept in memory for all sessions; nobody may change it in place."""
     place = (str(store.write_to), key)
-    if place not in _TABLES and (table := store.load(key)) is not None:
-        while len(_TABLES) >= 128:
-            _TABLES.pop(next(iter(_TABLES)), None)
-        _TABLES[place] = table
-    return _TABLES.get(place)
+    table = _TABLES.get(place)
+    if table is None and (table := store.load(key)) is not None:
+        with _TABLES_LOCK:
+            while len(_TABLES) >= TABLES_IN_MEMORY:
+                del _TABLES[next(iter(_TABLES))]
+            _TABLES[place] = table
+    return table

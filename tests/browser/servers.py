@@ -98,8 +98,10 @@ class Watch:
             self.wrong.append(f"an exception box on {page.url}")
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.wrong.append(f"console: {message.text}")
+        # Streamlit looks for its server below the page's path first, and then beside it.
+        looked_for = "/_stcore/" in message.location["url"] and "404" in message.text
+        if message.type == "error" and not looked_for:
+            self.wrong.append(f"console: {message.text} ({message.location['url']})")
 
     def _request(self, url: str) -> None:
         parts = urlsplit(url)
@@ -113,3 +115,16 @@ def settle(page: Page) -> None:
     app = page.locator('[data-testid="stApp"]')
     expect(app).to_have_attribute("data-test-script-state", re.compile("notRunning", re.I))
     page.wait_for_timeout(200)  # an address is completed one tick after the script
+
+
+def drawn(page: Page, place: int = 0) -> list[dict]:
+    """The traces of a figure as the browser holds them: name, type, colour of the line, data."""
+    expect(page.locator(".js-plotly-plot").nth(place)).to_be_visible()
+    return page.evaluate(
+        """place => document.querySelectorAll('.js-plotly-plot')[place]._fullData.map(trace => ({
+            name: trace.name, type: trace.type, colour: trace.line && trace.line.color,
+            ...Object.fromEntries(['x', 'y', 'z', 'text', 'r', 'theta'].map(
+                axis => [axis, trace[axis] && Array.from(trace[axis], v => v && v.length
+                    && typeof v != 'string' ? Array.from(v) : v)]))}))""",
+        place,
+    )

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from playwright.sync_api import Page, expect
-from servers import DEMO, settle
+from servers import DEMO, drawn, settle
 
 pytestmark = pytest.mark.browser
 
@@ -129,7 +129,11 @@ def test_two_people_do_not_disturb_each_other(demo, visit):
 def test_any_width_of_average_can_be_asked_for(demo, visit):
     page = visit(demo.url + "/?runs=E")
     choose(page, "Weights", "EMA of another width")
-    width = page.get_by_label("sigma_rel").first
+    width = (
+        page.get_by_role("spinbutton", name="sigma_rel")
+        .or_(page.locator("input[aria-label='sigma_rel']"))
+        .first
+    )
     width.fill("0.15")
     width.press("Enter")
     shown(page, "runs=E weights=ema-0.150")
@@ -221,10 +225,8 @@ def test_a_figure_tells_how_it_was_computed_and_gives_its_files(demo, visit):
 
 def test_what_a_figure_draws_is_the_table(demo, visit):
     page = visit(demo.url + "/long?runs=A,E&seed=8")
-    expect(page.locator(".js-plotly-plot")).to_be_visible()
-    traces = "document.querySelector('.js-plotly-plot').data"
-    drawn = page.evaluate(f"{traces}.map(t => [t.name, t.line.color, t.x.length])")
-    assert drawn == [["A", "#8a8a8a", 5], ["E", "#a475e2", 5]]
+    lines = [(line["name"], line["colour"], line["y"]) for line in drawn(page)]
+    assert lines == [("A", "#8a8a8a", [0, 1, 2, 3, 4]), ("E", "#a475e2", [0, 1, 2, 3, 4])]
 
 
 def test_the_place_of_a_figure_has_its_height_while_it_is_computed(demo, visit):
