@@ -7,5 +7,7 @@ MODULES = (
     "modulation_angles",
     "modulation_shares",
     "modulation_change",
+    "ema_profiles",
+    "ema_health",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""

@@ -4,12 +4,13 @@ A new page: one file in `app/pages`, one line in this list.
 """
 
 from app.dashboard import Entry, run_dashboard
-from app.pages import magnitudes, modulation, runs, samples
+from app.pages import ema, magnitudes, modulation, runs, samples
 
 PAGES = (
     Entry("Look", "Runs", "runs", runs.page, needs_runs=False),
     Entry("Look", "Magnitudes", "magnitudes", magnitudes.page),
     Entry("Look", "Modulation", "modulation", modulation.page),
+    Entry("Look", "EMA", "ema", ema.page),
     Entry("Look", "Samples", "samples", samples.page),
 )  # fmt: skip
 
