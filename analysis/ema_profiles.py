@@ -10,6 +10,7 @@ from pydantic import Field
 
 from analysis.defaults import Default
 from analysis.question import question
+from analysis.samples import SampleSettings, sampled_images
 from mpdit_core.config import Settings
 from mpdit_core.ema import decay_factor, gamma_of
 from mpdit_core.errors import NoSuchWeights
@@ -159,9 +160,18 @@ def _first(table: pd.DataFrame, named: dict[str, object]) -> pd.DataFrame:
     return table.assign(**named)[[*named, *table.columns]]
 
 
+def compared_samples(classes: int) -> SampleSettings:
+    """What the samples of an average and of the raw weights are drawn with: quick, unguided.
+
+    Guidance hides differences between weights; of many classes the first ten are drawn."""
+    labels = tuple(range(min(10, classes)))
+    return SampleSettings(sampler="dpmpp", steps=25, guidance=1.0, labels=labels, frames=1)
+
+
 DEFAULTS = (
     Default(ema_profile, ProfileSettings(), weights=(FIRST_WIDTH,)),
     Default(ema_coefficients, CoefficientSettings(), weights=(FIRST_WIDTH,)),
     Default(ema_decay, DecaySettings(), weights=(FIRST_WIDTH,)),
     Default(ema_length, LengthSettings(), weights=(FIRST_WIDTH,)),
+    Default(sampled_images, compared_samples(10), weights=("final", FIRST_WIDTH)),
 )
