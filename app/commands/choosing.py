@@ -1,0 +1,69 @@
+"""What the words of a command line mean: runs, weights, lists of numbers, files of tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import typer
+
+from mpdit_core.errors import InvalidConfig, UnreadableRun
+from mpdit_core.runs import BrokenRun, Run, Weights, find_runs
+
+SHOWN = "ema-0.100"
+
+
+def chosen_weights(run: Run, text: str | None) -> Weights:
+    """The weights named, or the average of sigma_rel 0.100 where there is one, else the last."""
+    if text is not None:
+        return Weights.parse(text)
+    averaged = run.ema_steps and run.ema_trap is None
+    return Weights.parse(SHOWN if averaged else "final")
+
+
+def runs_in(folders: Sequence[Path]) -> list[Run]:
+    """Every readable run in and below the folders; the others are named on stderr.
+
+    Raises UnreadableRun where a folder does not exist or none holds a run."""
+    runs: list[Run] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UnreadableRun(f"There is no folder {folder}; name a run or a folder of runs")
+        for found in find_runs(folder):
+            if isinstance(found, BrokenRun):
+                typer.echo(f"Left out: {found.reason}", err=True)
+            else:
+                runs.append(found)
+    if not runs:
+        raise UnreadableRun(f"There is no readable run in {', '.join(map(str, folders))}")
+    return runs
+
+
+def numbers(text: str, what: str) -> tuple[int, ...]:
+    """Whole numbers joined by commas. Raises InvalidConfig naming the option.
+
+    >>> numbers("0, 3,7", "labels")
+    (0, 3, 7)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidConfig(
+            f"{what} was {text!r}; it should be whole numbers joined by commas, such as 0,1,2"
+        ) from None
+
+
+def table_file(file: Path) -> Path:
+    """The file, if a table can be written there; asked before the long computation, not after."""
+    if file.suffix not in (".parquet", ".csv"):
+        raise InvalidConfig(f"The table's file was {file}; it should end in .parquet or .csv")
+    return file
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table as Parquet or CSV, as the file's ending says."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".csv":
+        table.to_csv(file, index=False)
+    else:
+        table.to_parquet(file, index=False)
+    typer.echo(f"{file}: {len(table):,} rows")
