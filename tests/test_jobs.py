@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.components.results import seconds_left
+from app.components.cards import seconds_left
 from app.jobs import Board, Job, Progress, one_sentence
 from mpdit_core.errors import BadData
 from mpdit_core.progress import track

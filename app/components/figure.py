@@ -56,11 +56,29 @@ def how_computed(parts: Sequence[Results], definition: str, formula: str = "") -
     """The fold's text: formula, settings (samples, seed), checkpoints, duration."""
     st.markdown(f"{definition}  \n{formula}" if formula else definition)
     for part in parts:
-        settings = ", ".join(f"{name} {value}" for name, value in part.settings if value != ())
-        st.markdown(
-            f"Analysis `{part.question.name}`, version {part.question.version}: {settings}."
-        )
+        name, version = part.question.name, part.question.version
+        st.markdown(f"Analysis `{name}`, version {version}: {_settings_in_words(part)}.")
     st.dataframe(_sources(parts), hide_index=True, width="stretch")
+
+
+def _settings_in_words(part: Results) -> str:
+    """Samples, seed and whatever else the numbers depend on."""
+    said = [(name, value) for name, value in part.settings if value not in ((), "", None)]
+    words = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in said]
+    return ", ".join(words) or "no settings"
+
+
+def _in_words(value: Any) -> str:
+    """A value; of a long list only the ends and the length.
+
+    >>> _in_words(tuple(range(1000)))
+    '0, 1 ... 999 (1000)'
+    """
+    if not isinstance(value, tuple | list):
+        return str(value)
+    if len(value) <= 12:
+        return ", ".join(map(str, value))
+    return f"{value[0]}, {value[1]} ... {value[-1]} ({len(value)})"
 
 
 def _sources(parts: Sequence[Results]) -> pd.DataFrame:

@@ -102,5 +102,7 @@ def _choose_width(view: View) -> None:
 def _tell_of_unusable(view: View, places: Sequence[Place]) -> None:
     count = len(view.library.unusable)
     if count:
-        runs = "One folder is" if count == 1 else f"{count} folders are"
-        st.caption(f"{runs} not shown; the page Runs says why.")
+        folders = "One folder is" if count == 1 else f"{count} folders are"
+        link = Link(view.run_names, str(view.weights)).parameters()
+        label = f":small[{folders} not shown: see why]"
+        st.page_link(places[0].page, label=label, query_params=link)

@@ -211,7 +211,7 @@ def test_a_bug_of_a_page_is_one_sentence_too_and_the_rest_works(demo, visit):
 def test_a_figure_tells_how_it_was_computed_and_gives_its_files(demo, visit):
     page = visit(demo.url + "/long?runs=A,E&seed=7")
     page.get_by_text("How this was computed").click()
-    shown(page, "Analysis waiting, version 1: steps 1, fails , seed 7.")
+    shown(page, "Analysis waiting, version 1: steps 1, seed 7.")
     shown(page, f"{demo.url}/long?runs=A,E&weights=ema-0.100&seed=7")
     with page.expect_download() as csv:
         press(page, "CSV")
