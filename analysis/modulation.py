@@ -152,6 +152,11 @@ def _strength(grid: SignalGrid, timesteps: Sequence[int], labels: Sequence[int])
     )
 
 
+def largest(table: pd.DataFrame) -> dict[str, float]:
+    """Signal -> its largest value in the table: the fixed end of its colour scale."""
+    return table.groupby("signal")["value"].max().to_dict()
+
+
 def at_label(table: pd.DataFrame, label_of: Mapping[str, int]) -> pd.DataFrame:
     """The rows of each run at its own number of a label: the null label's number differs.
 

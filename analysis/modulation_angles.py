@@ -14,6 +14,9 @@ ANGLE_COLUMNS = (
     "run", "weights", "block", "branch", "pair", "timestep", "label", "statistic", "value", "n"
 )  # fmt: skip
 
+CIRCLE_BINS = 24
+"""Sectors of the histogram on the circle, 15 degrees each."""
+
 EVERY_TIMESTEP = ModulationGrid(every=1)
 
 
@@ -58,6 +61,32 @@ def wraps(angles: np.ndarray) -> np.ndarray:
 def within_one_turn(angles: np.ndarray) -> np.ndarray:
     """The same directions as angles in [-pi, pi), radians."""
     return (angles + np.pi) % (2 * np.pi) - np.pi
+
+
+def on_circle(angles: np.ndarray, bins: int = CIRCLE_BINS) -> tuple[np.ndarray, np.ndarray]:
+    """Histogram on the circle: centres of the bins (radians, the first is 0) and counts.
+
+    The first bin is centred on "no rotation", so that small angles of either sign share it.
+
+    >>> import numpy as np
+    >>> on_circle(np.array([-0.1, 0.1, 2 * np.pi, np.pi]), bins=4)[1].tolist()
+    [3, 0, 1, 0]
+    """
+    width = 2 * np.pi / bins
+    bin_of = np.floor(angles / width + 0.5).astype(int) % bins
+    return np.arange(bins) * width, np.bincount(bin_of, minlength=bins)
+
+
+def most_on_circle(table: pd.DataFrame, bins: int = CIRCLE_BINS) -> int:
+    """The largest count of any sector at any place, timestep and label of the table; at least 1.
+
+    table: `rotation_angles`, in whose order the pairs of a cell follow each other from pair 0."""
+    if table.empty:
+        return 1
+    width = 2 * np.pi / bins
+    bin_of = np.floor(table["value"].to_numpy() / width + 0.5).astype(int) % bins
+    cells = np.cumsum(table["pair"].to_numpy() == 0) - 1
+    return int(np.bincount(cells * bins + bin_of).max())
 
 
 def _rotations(

@@ -174,4 +174,10 @@ def _divided(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return after / np.where(before > 0, before, np.nan)
 
 
+def change_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Smallest and largest ratio in the table: the fixed ends of an axis."""
+    ratios = table.loc[table["statistic"] == "ratio", "value"].dropna()
+    return (float(ratios.min()), float(ratios.max())) if len(ratios) else (1.0, 1.0)
+
+
 DEFAULTS = (Default(modulation_change, ChangeSettings()),)

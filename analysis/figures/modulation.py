@@ -1,0 +1,143 @@
+"""Strength of the modulation: block by timestep, a panel per signal, a column per run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from analysis.figures.theme import SEQUENTIAL, finish, in_run_order, timestep_axis
+
+SIGNAL_ORDER = ("scale", "shift", "gate", "rotation")
+PANEL_TITLES = {
+    "scale": "scale",
+    "shift": "shift",
+    "gate": "gate",
+    "rotation": "rotation: mean absolute angle",
+}
+BAR_TITLES = {"rotation": "degrees"}
+BRANCH_WORDS = {"attn": "attention", "mlp": "MLP", "final": "final layer"}
+POINTER = "#e0812f"
+"""Marks what the controls have chosen; told apart from every purple of the heatmap."""
+
+SMALL_VALUES_VISIBLE = [
+    (depth**2, sample_colorscale(SEQUENTIAL, depth)[0]) for depth in (n / 16 for n in range(17))
+]
+"""Colour over the square root of the value: a few large cells leave the small ones visible."""
+
+PANEL_HEIGHT, MARGINS = 150, 110
+
+
+def signals_in(table: pd.DataFrame) -> list[str]:
+    """The signals of the table in the order of the panels."""
+    return [signal for signal in SIGNAL_ORDER if (table["signal"] == signal).any()]
+
+
+def strength_height(signals: int) -> int:
+    """Pixels of the figure with that many panels below each other."""
+    return MARGINS + PANEL_HEIGHT * max(signals, 2)
+
+
+def strength_heatmaps(
+    rows: pd.DataFrame,
+    limits: Mapping[str, float],
+    timestep: int,
+    block: int,
+    depths: Mapping[str, int],
+    title: str,
+) -> go.Figure:
+    """rows: `modulation_strength` of one branch (and of the final layer), one label a run.
+
+    limits: the end of each signal's colour scale (`largest`), the same for every choice of the
+    page; timestep and block (from 0): what is chosen; depths: run -> blocks."""
+    runs, signals = in_run_order(rows["run"]), signals_in(rows)
+    figure = make_subplots(
+        rows=len(signals),
+        cols=len(runs),
+        shared_xaxes=True,
+        vertical_spacing=0.075 if len(signals) > 2 else 0.12,
+        horizontal_spacing=0.09,
+        subplot_titles=[_panel_title(signal, run, runs) for signal in signals for run in runs],
+    )
+    for row, signal in enumerate(signals, start=1):
+        for column, run in enumerate(runs, start=1):
+            here = rows[(rows["run"] == run) & (rows["signal"] == signal)]
+            place: dict[str, Any] = {"row": row, "col": column}
+            if here.empty:
+                continue
+            figure.add_trace(_heatmap(here, signal, f"coloraxis{row}"), **place)
+            figure.add_vline(timestep, line_color=POINTER, line_width=1.5, **place)
+            figure.add_trace(_pointer(timestep, block), **place)
+            _block_ticks(figure, here, depths[run], **place)
+    _colour_scales(figure, signals, limits)
+    timestep_axis(figure)
+    figure.update_xaxes(title_text="", selector=lambda axis: axis.showticklabels is False)
+    figure.update_annotations(font_size=13)
+    figure.update_yaxes(title_text="block", col=1)
+    return finish(figure, title, strength_height(len(signals)))
+
+
+def _panel_title(signal: str, run: str, runs: Sequence[str]) -> str:
+    return PANEL_TITLES[signal] if len(runs) == 1 else f"{PANEL_TITLES[signal]}, {run}"
+
+
+def _heatmap(here: pd.DataFrame, signal: str, coloraxis: str) -> go.Heatmap:
+    grid = here.pivot(index="block", columns="timestep", values="value").sort_index()
+    degrees = signal == "rotation"
+    values = np.rad2deg(grid.to_numpy()) if degrees else grid.to_numpy()
+    unit = "°" if degrees else ""
+    words = "mean absolute angle" if degrees else "magnitude"
+    channels = int(here["n"].iloc[0])
+    counted = f"{channels} {'pairs' if degrees else 'channels'}"
+    return go.Heatmap(
+        x=grid.columns.to_numpy(),
+        y=grid.index.to_numpy() + 1,
+        z=values,
+        coloraxis=coloraxis,
+        name=signal,
+        hovertemplate=f"block %{{y}}, t = %{{x}}<br>{words} %{{z:.3g}}{unit}"
+        f"<br>n = {counted}<extra>{signal}</extra>",
+    )
+
+
+def _pointer(timestep: int, block: int) -> go.Scatter:
+    """The chosen cell. It must not catch clicks meant for the heatmap."""
+    return go.Scatter(
+        x=[timestep],
+        y=[block + 1],
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 9, "color": POINTER, "line": {"width": 2}},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _block_ticks(figure: go.Figure, here: pd.DataFrame, depth: int, **place: Any) -> None:
+    """Blocks from 1; the final layer, where it has this signal, is named under the last."""
+    step = max(1, -(-depth // 6))
+    ticks = list(range(1, depth + 1, step))
+    words = [str(tick) for tick in ticks]
+    if (here["block"] == depth).any():
+        ticks, words = [*ticks, depth + 1], [*words, "final"]
+    bottom = int(here["block"].max()) + 1.5
+    figure.update_yaxes(tickvals=ticks, ticktext=words, range=[bottom, 0.5], **place)
+
+
+def _colour_scales(figure: go.Figure, signals: Sequence[str], limits: Mapping[str, float]) -> None:
+    for row, signal in enumerate(signals, start=1):
+        domain = figure.get_subplot(row, 1).yaxis.domain
+        limit = limits[signal]
+        bar = {
+            "title": {"text": BAR_TITLES.get(signal, "magnitude"), "side": "right"},
+            "y": sum(domain) / 2,
+            "len": domain[1] - domain[0],
+            "thickness": 10,
+            "nticks": 4,
+            "outlinewidth": 0,
+        }
+        axis = {"colorscale": SMALL_VALUES_VISIBLE, "cmin": 0, "colorbar": bar}
+        top = np.rad2deg(limit) if signal == "rotation" else limit
+        figure.update_layout({f"coloraxis{row}": {**axis, "cmax": top or 1}})
