@@ -71,8 +71,11 @@ def train(
     training: TrainConfig,
     data: DataSplit,
     on_step: OnStep | None = None,
+    until: int | None = None,
 ) -> None:
-    """Train into a run folder, or go on with it. Raises InvalidConfig if it holds another run."""
+    """Train into a run folder, or go on with it; `until`: stop early, to go on another time.
+
+    Raises InvalidConfig if the folder holds another run, Diverged if the loss is no number."""
     accelerator = Accelerator()
     state = _start(config, training)
     writer = RunWriter(folder, config, training, data.info)
@@ -80,12 +83,16 @@ def train(
     if state.step == 0:
         writer.save_weights(state)
     state.model, state.optimizer = accelerator.prepare(state.model, state.optimizer)
-    while state.step < training.steps:
+    last = training.steps if until is None else min(until, training.steps)
+    while state.step < last:
         _update(accelerator, state, training, data)
         _record(writer, state, training, data)
         if on_step is not None:
             on_step(state.step, state.loss or 0.0)
-    writer.finish()
+    if state.step >= training.steps:
+        writer.finish()
+    elif state.step == last:
+        writer.save_state(state)
 
 
 def _start(config: ModelConfig, training: TrainConfig) -> TrainingState:
