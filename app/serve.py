@@ -6,7 +6,8 @@ Streamlit loads the script when the first browser comes; torch alone takes secon
 import importlib
 import os
 import pkgutil
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,24 @@ def serve(
     # Until the first script has called `st.navigation`, Streamlit takes the folder `pages` beside
     # it for pages of its own: a link to /samples, opened first of all, would show nothing.
     PagesManager.uses_pages_directory = False
-    flags = {"server_port": port, "server_address": host, **options}
+    flags = {**_settings(), "server_port": port, "server_address": host, **options}
     bootstrap.load_config_options(flags)
     bootstrap.run(str(MAIN), False, [], flags)
+
+
+def _settings() -> dict[str, Any]:
+    """The settings beside main.py, as flags: Streamlit itself looks for them in the current folder
+    only when it is started by its own command."""
+    sections = tomllib.loads(MAIN.with_name(".streamlit").joinpath("config.toml").read_text())
+    return dict(_flat(sections, ""))
+
+
+def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}_")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _preload() -> None:

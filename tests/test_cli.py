@@ -331,7 +331,26 @@ def test_a_port_that_is_taken_is_one_sentence(run, mpdit):
     assert "1 to 65535" in sentence(mpdit("dashboard", run, "--port", 70000))
 
 
-def test_the_dashboard_serves_from_any_folder_with_the_projects_theme(run, tmp_path, free_port):
+def test_the_dashboard_has_its_settings_and_theme_wherever_it_is_started(tmp_path):
+    options = ("theme.primaryColor", "theme.dark.backgroundColor", "browser.gatherUsageStats",
+               "server.address", "server.port", "client.toolbarMode")  # fmt: skip
+    script = (
+        "from streamlit import config\n"
+        "from streamlit.web import bootstrap\n"
+        "bootstrap.run = lambda *_: None\n"
+        "from app import serve\n"
+        "serve._preload = lambda: None\n"
+        "serve.serve([], port=1234)\n"
+        f"print('SET', *[config.get_option(name) for name in {options}])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[-1] == "SET #3b6fd4 #14171c False localhost 1234 minimal"
+
+
+def test_the_dashboard_serves_from_any_folder(run, tmp_path, free_port):
     log = tmp_path / "log"
     command = [sys.executable, "-m", "app", "dashboard", str(run), "--port", str(free_port)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
