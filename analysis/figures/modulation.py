@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from analysis.figures.theme import SEQUENTIAL, finish, in_run_order, timestep_axis
@@ -23,10 +22,8 @@ BRANCH_WORDS = {"attn": "attention", "mlp": "MLP", "final": "final layer"}
 POINTER = "#e0812f"
 """Marks what the controls have chosen; told apart from every purple of the heatmap."""
 
-SMALL_VALUES_VISIBLE = [
-    (depth**2, sample_colorscale(SEQUENTIAL, depth)[0]) for depth in (n / 16 for n in range(17))
-]
-"""Colour over the square root of the value: a few large cells leave the small ones visible."""
+SMALL_VALUES_VISIBLE = [(position**2, colour) for position, colour in SEQUENTIAL]
+"""Colours move towards 0, so that a few large cells leave the small ones visible."""
 
 PANEL_HEIGHT, MARGINS = 150, 110
 
