@@ -20,13 +20,11 @@ from mpdit_core.config import ModelConfig
 from mpdit_core.ema_health import examine
 from mpdit_core.errors import UnreadableRun, UnsafeFile
 from mpdit_core.runs.map_dit_settings import data_info, era_of, model_config, read_config
-from mpdit_core.runs.map_dit_weights import plain_names, renamed
+from mpdit_core.runs.map_dit_weights import buffers, plain_names, renamed
 from mpdit_core.runs.pickles import read_pickle
 from mpdit_core.runs.run import Run
 
 LAYOUT = "map-dit"
-BUFFERS = ("patches.position", "condition.features.frequencies",
-           "condition.features.scale", "condition.features.phase")  # fmt: skip
 
 
 def recognises(folder: Path) -> bool:
@@ -52,8 +50,8 @@ def read(folder: Path) -> Run:
     last = max(raw_files)
     state = _state(raw_files[last])
     config = model_config(state, found, file)
-    weights = _renamed(raw_files[last], state, config)
-    buffers = {name: weights[name] for name in BUFFERS if name in weights}
+    # Shapes tell whether the weights fit; only a few are read, however large the model is.
+    _renamed(raw_files[last], {name: tensor.to("meta") for name, tensor in state.items()}, config)
     run = Run(
         name=folder.name,
         folder=folder,
@@ -62,7 +60,7 @@ def read(folder: Path) -> Run:
         data=data_info(found, config, file),
         raw_files=raw_files,
         ema_files=_ema_files(folder / "ema"),
-        read=_Reader(config, buffers).read,
+        read=_Reader(config, buffers(state)).read,
         status="finished" if last >= (found.num_steps or 0) else "stopped",
         notes={"era": era_of(state), "model": found.model},
     )

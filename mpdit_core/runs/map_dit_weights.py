@@ -24,11 +24,14 @@ EVERYWHERE = {
     "condition.down.weight": "t_embedder.mlp.net.2.weight",
     "condition.labels.weight": "y_embedder.embedding.weight",
 }
-WHERE_PRESENT = {
-    "condition.features.weight": "t_embedder.embedding.weight",
+POSITION = "patches.position"
+BUFFERS = {
     "condition.features.frequencies": "t_embedder.embedding.div_term",
     "condition.features.scale": "t_embedder.embedding.scale",
     "condition.features.phase": "t_embedder.embedding.shift",
+}
+WHERE_PRESENT = BUFFERS | {
+    "condition.features.weight": "t_embedder.embedding.weight",
     "final.gain": "final_layer.linear.gain",
     "final.modulate.share": "final_layer.gain_mod",
     "final.noise_gain.reference": "final_layer.mean_scale.reference",
@@ -68,12 +71,18 @@ def _is_numbers(tensor: Any) -> bool:
     )
 
 
+def buffers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is not trained, under the names of `MPDiT`, copied."""
+    found = {ours: state[theirs].clone() for ours, theirs in BUFFERS.items() if theirs in state}
+    return found | {POSITION: state["pos_embed"].squeeze(0).clone()}
+
+
 def renamed(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     """All weights under the names of `MPDiT`, copied. Raises UnreadableRun naming what differs."""
     state = _Ledger(state)
     try:
         found = {ours: state[theirs] for ours, theirs in EVERYWHERE.items()}
-        found["patches.position"] = state["pos_embed"].squeeze(0)
+        found[POSITION] = state["pos_embed"].squeeze(0)
         found |= {ours: state[name] for ours, name in WHERE_PRESENT.items() if name in state}
         for index in range(config.depth):
             block = _Part(state, f"blocks.{index}.")
@@ -165,7 +174,11 @@ def _final(state: Mapping[str, Tensor], config: ModelConfig) -> list[tuple[str, 
     part = _Part(state, "final_layer.")
     weight = part["linear.weight"]
     # The newest era keeps noise and variance in two chunks, as here.
-    rows = weight if config.output_gain == "per_sample" else weight[_noise_first(config)]
+    rows = (
+        weight
+        if config.output_gain == "per_sample"
+        else weight[_noise_first(config, weight.device)]
+    )
     if config.timestep_embedding == "fourier":
         names = [f"mod.mods.{index}.net.1" for index in range(len(config.final_modulation))]
         modulation = _joined(part, names)
@@ -175,8 +188,8 @@ def _final(state: Mapping[str, Tensor], config: ModelConfig) -> list[tuple[str, 
     return [("linear.weight", rows), *named]
 
 
-def _noise_first(config: ModelConfig) -> Tensor:
+def _noise_first(config: ModelConfig, device: torch.device) -> Tensor:
     """Where each row of our final linear lies in theirs, (2 patch^2 channels,)."""
     pixels = config.patch**2
-    index = torch.arange(pixels * 2 * config.channels).view(pixels, 2, config.channels)
-    return index.transpose(0, 1).flatten()
+    index = torch.arange(pixels * 2 * config.channels, device=device)
+    return index.view(pixels, 2, config.channels).transpose(0, 1).flatten()
