@@ -82,7 +82,7 @@ def tried_loss(folder: Path, config: ModelConfig, training: TrainConfig) -> floa
 
 
 def make(name: str, work: Path) -> list[dict[str, Any]]:
-    """Sweep the learning rate of one config, then train on at the best one, to `work/RATE/name`.
+    """Sweep the learning rate of one config, then train on at the best that reaches the end.
 
     Returns the sweep's rows by rate: run, learning_rate, steps, held-out loss (None if it
     diverged)."""
@@ -94,8 +94,12 @@ def make(name: str, work: Path) -> list[dict[str, Any]]:
 
     start = NORMALIZED_START if config.weight_normalization else PLAIN_START
     losses = climb(loss_at, start)
-    best = min(losses, key=losses.__getitem__)
-    train(trial_folder(work, name, best), config, at_rate(best), digits())
+    for rate in sorted(losses, key=losses.__getitem__):
+        try:
+            train(trial_folder(work, name, rate), config, at_rate(rate), digits())
+            break
+        except Diverged:  # after the trial, as shift-scale-gate at 0.08: the next best rate then
+            losses[rate] = math.inf
     return [
         {
             "run": name,
