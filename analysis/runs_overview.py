@@ -45,15 +45,20 @@ def _last(curves: pd.DataFrame, part: str) -> float:
     return float(values.iloc[-1]) if len(values) else float("nan")
 
 
-@lru_cache(maxsize=256)
 def parameter_count(config: ModelConfig) -> int:
     """Learned numbers of a model, without making it.
 
     >>> parameter_count(ModelConfig(depth=1, width=8, heads=1, patch=8))
     3040
     """
+    return _parameter_count(config.model_dump_json())
+
+
+@lru_cache(maxsize=256)
+def _parameter_count(config: str) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in MPDiT(config).parameters())
+        model = MPDiT(ModelConfig.model_validate_json(config))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def learning_curves_of(run: Run) -> pd.DataFrame:
@@ -109,3 +114,15 @@ def _difference(measure: str, rows: pd.DataFrame) -> Difference:
     return Difference(
         measure, str(low["run"]), str(high["run"]), low["value"], high["value"], float(spread)
     )
+
+
+def with_quality(table: pd.DataFrame, quality: pd.DataFrame | None) -> pd.DataFrame:
+    """The overview with the samples' marks: a column a statistic, and one for its spread.
+
+    quality: `analysis.quality.summary` of some of the runs, or None. Others have nan."""
+    if quality is None:
+        return table
+    drawn = quality[quality["images"] == "samples"]
+    values = drawn.pivot(index="run", columns="statistic", values="value")
+    spreads = drawn.pivot(index="run", columns="statistic", values="spread").add_suffix("_spread")
+    return table.merge(values.join(spreads).reset_index(), on="run", how="left")

@@ -1,6 +1,7 @@
 """Sampled images side by side: runs as rows, labels as columns, the same noise in a column."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ GAP = 0.12
 """Space between two images, as a share of their side."""
 PRINTED = 12
 """Side of one pixel of an image in the downloaded PNG."""
-_MARGIN_TOP, _MARGIN_BOTTOM, _MARGIN_LEFT = 88, 24, 76
+STRIP_SIDE, STRIP_GAP = 64, 3
+"""Side of an image in a strip, and the space between two, in pixels."""
+_MARGIN_TOP, _MARGIN_BOTTOM, _MARGIN_LEFT = 104, 16, 76
 
 
 @dataclass(frozen=True)
@@ -148,26 +151,23 @@ def samples_png(table: pd.DataFrame, grey: tuple[float, float], title: str) -> b
     return _file(page)
 
 
-def strip_png(pixels: Sequence[np.ndarray], grey: tuple[float, float], side: int = 64) -> bytes:
-    """Images (size, size) in a row as a PNG file, `side` pixels high each, not smoothed."""
-    size = pixels[0].shape[0]
-    gap = np.full((size, 1), np.nan)
-    row = np.hstack([part for image in pixels for part in (image, gap)][:-1])
-    return _file(_as_image(row, grey, max(1, side // size), "RGBA"))
+def strip_png(pixels: Sequence[np.ndarray], grey: tuple[float, float]) -> bytes:
+    """Images (size, size) in a row as a PNG file, 64 pixels high or a little more, not smoothed."""
+    scale = max(1, math.ceil(STRIP_SIDE / pixels[0].shape[0]))
+    tiles = [_as_image(image, grey, scale) for image in pixels]
+    side = tiles[0].width
+    row = Image.new("RGBA", (len(tiles) * (side + STRIP_GAP) - STRIP_GAP, side))
+    for place, tile in enumerate(tiles):
+        row.paste(tile, (place * (side + STRIP_GAP), 0))
+    return _file(row)
 
 
-def _as_image(
-    values: np.ndarray, grey: tuple[float, float], scale: int, mode: str = "RGB"
-) -> Image.Image:
-    """Values as grey squares of `scale` pixels; nan is white, or transparent in RGBA."""
+def _as_image(values: np.ndarray, grey: tuple[float, float], scale: int) -> Image.Image:
+    """Values as grey squares of `scale` pixels; nan is white."""
     low, high = grey
     shown = np.clip((np.nan_to_num(values, nan=high) - low) / (high - low), 0, 1)
     levels = (shown * 255).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-    image = Image.fromarray(levels).convert(mode)
-    if mode == "RGBA":
-        there = (~np.isnan(values) * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-        image.putalpha(Image.fromarray(there))
-    return image
+    return Image.fromarray(levels).convert("RGB")
 
 
 def _file(image: Image.Image) -> bytes:

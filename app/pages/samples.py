@@ -27,6 +27,12 @@ $w$ the guidance, $\varnothing$ the null label ("no class"). The noise is fixed 
 number of the image alone: every run starts a column from the same. Grey values beyond the range of
 the data are drawn as its ends."""
 
+_WIDE_ENOUGH = """<style>
+.st-key-samples-grid .stElementContainer:has(.stPlotlyChart) { overflow-x: auto; }
+.st-key-samples-grid .stPlotlyChart { min-width: 820px; }
+</style>"""
+"""Ten images of 64 pixels do not fit on a narrow screen: they keep their size and scroll there."""
+
 
 def page(view: View) -> None:
     question("What do the runs draw from the same noise?")
@@ -47,6 +53,7 @@ def page(view: View) -> None:
     title = _title(view, settings, shown)
     with place:
         answer(_answer(shown))
+    st.html(_WIDE_ENOUGH)
     with st.container(key="samples-grid"):
         figure = samples_grid(shown, grey, title)
         show(figure, spread_out(shown), "samples", results, definition=DEFINITION, formula=FORMULA)
