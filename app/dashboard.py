@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from app.addresses import Addresses
 from app.components.address import complete_address
 from app.components.errors import guarded
 from app.components.frame import complete_links, empty, show_notes, start_links
@@ -30,12 +31,14 @@ class Entry:
 @guarded
 def run_dashboard(entries: Sequence[Entry]) -> None:
     """Draw the page that the address names; the first one where it names none."""
-    places = [Place(entry.group, entry.path, _page(entry, entries)) for entry in entries]
-    current = st.navigation([place.page for place in places], position="hidden")
-    entry = next(entry for entry in entries if entry.title == current.title)
+    by_path = {entry.path: entry for entry in entries}
+    addresses = Addresses({path: entry.title for path, entry in by_path.items()})
+    entry = by_path[addresses.path]
     dress(entry.title)
     view = open_view(entry.path, current_library())
-    sidebar(view, places)
+    if addresses.mistake:
+        view.held.note(f"{addresses.mistake} {entry.title} is shown instead.")
+    sidebar(view, [Place(each.group, each.path, addresses.page(each.path)) for each in entries])
     start_links()
     notes = st.empty()
     _draw(entry, view)
@@ -43,15 +46,7 @@ def run_dashboard(entries: Sequence[Entry]) -> None:
     show_notes(notes, view)
     complete_links(view, link.query())
     with st.sidebar:
-        complete_address(entry.path, link.query(), first=entry is entries[0])
-
-
-def _page(entry: Entry, entries: Sequence[Entry]) -> st.Page:
-    def nothing() -> None:
-        """Drawn by `_draw`, once it is known what is looked at."""
-
-    first = entry is entries[0]
-    return st.Page(nothing, title=entry.title, url_path=entry.path, default=first)
+        complete_address(addresses.current.url_path, link.query())
 
 
 def _draw(entry: Entry, view: View) -> None:

@@ -14,7 +14,7 @@ export default function({ data }) {
   const page = here.pathname.replace(/\\/+$/, "").split("/").pop();
   const same = here.search.replace(/^\\?/, "") === data.query;
   // Another page may already be on its way; its address is not ours to change.
-  if (!same && (page === data.page || (data.first && page === ""))) {
+  if (!same && page === encodeURIComponent(data.page)) {
     window.history.replaceState(window.history.state, "", here.pathname + "?" + data.query);
   }
 }
@@ -26,8 +26,8 @@ def _component():
     return component("mpdit_address", js=_REPLACE)
 
 
-def complete_address(page: str, query: str, first: bool) -> None:
+def complete_address(page: str, query: str) -> None:
     """Make `query` the address's part after "?", if the browser still shows this page.
 
-    page: the page's url_path; first: whether the page is also found at the bare address."""
-    _component()(key="address", data={"page": page, "query": query, "first": first}, height=1)
+    page: the last part of its path, empty at the bare address."""
+    _component()(key="address", data={"page": page, "query": query}, height=1)

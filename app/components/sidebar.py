@@ -103,6 +103,9 @@ def _tell_of_unusable(view: View, places: Sequence[Place]) -> None:
     count = len(view.library.unusable)
     if count:
         folders = "One folder is" if count == 1 else f"{count} folders are"
+        if view.page == places[0].path:
+            st.caption(f"{folders} not shown; the reason stands on this page.")
+            return
         link = Link(view.run_names, str(view.weights)).parameters()
         label = f":small[{folders} not shown: see why]"
         st.page_link(places[0].page, label=label, query_params=link)

@@ -245,3 +245,23 @@ def test_a_setting_answers_quickly_once_the_table_is_there(demo, visit):
     start = time.monotonic()
     shown(page, "log=True")
     print(f"a toggle answers in {time.monotonic() - start:.2f} s")
+
+
+def test_the_first_page_has_an_address_of_its_own_and_back_finds_it(demo, visit):
+    page = visit(demo.url + "/controls?runs=A&log=1")
+    shown(page, "log=True")
+    expect(page).to_have_url(re.compile(r"/controls\?runs=A&weights=ema-0\.100&t=500"))
+    page.get_by_role("link", name="Long work").click()
+    shown(page, "5 rows")
+    page.go_back()
+    shown(page, "log=True")
+
+
+def test_an_address_of_no_page_opens_the_nearest_and_says_so(demo, visit):
+    page = visit(demo.url + "/lonk?runs=A")
+    shown(page, "There is no page called lonk. Long work is shown instead.")
+    shown(page, "5 rows")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    choose(page, "Steps", "20")
+    shown(page, "5 rows")
+    expect(page).to_have_url(re.compile(r"/lonk\?runs=A&.*steps=20"))
