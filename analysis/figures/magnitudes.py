@@ -162,7 +162,7 @@ def _axes(figure: go.Figure, trained: pd.DataFrame, groups: int, log: bool) -> N
     block_axis(figure, int(trained["block"].max()) + 1)
     figure.update_xaxes(title_text=None)
     mark_one(figure)
-    figure.update_yaxes(type="log" if log else "linear", **_y_range(trained, log))
+    figure.update_yaxes(type="log" if log else "linear", matches="y", **_y_range(trained, log))
     for group in range(groups):
         for offset, point in enumerate(("in", "resid")):
             row = 2 * group + offset + 1
