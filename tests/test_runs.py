@@ -25,7 +25,7 @@ from mpdit_core.errors import (
 )
 from mpdit_core.runs import BrokenRun, Run, Weights, find_runs, load_run
 from mpdit_core.runs.importing import import_run
-from mpdit_core.runs.inspecting import describe
+from mpdit_core.runs.inspecting import describe, health_lines
 from mpdit_core.runs.pickles import read_pickle
 from mpdit_core.training import train
 
@@ -467,13 +467,18 @@ def test_a_run_folder_of_ones_own_can_be_imported_too(trained, tmp_path):
     assert torch.equal(imported.state_dict()["final.gain"], run.state_dict()["final.gain"])
 
 
-def test_an_inspection_names_layout_config_parameters_hashes_and_health(trained):
+def test_an_inspection_names_layout_config_parameters_and_hashes(trained):
     text = "\n".join(describe(load_run(trained)))
     hashed = load_run(trained).checkpoint_sha256("final")
-    for part in ("mpdit", "cosine_attention", "8 x 8", hashed, "sigma_rel 0.050 at step 4"):
+    for part in ("mpdit", "cosine_attention", "8 x 8", hashed, "EMA 0.050 at step"):
         assert part in text
-    trap = "\n".join(describe(load_run(FIXTURES / "head-all")))
-    assert "map-dit" in trap and "near-copy" in trap and "not offered as averages" in trap
+
+
+def test_the_health_of_averages_is_told_with_the_numbers_it_rests_on(trained):
+    assert "average" in health_lines(load_run(trained))[0]
+    trapped = health_lines(load_run(FIXTURES / "head-all"))
+    assert "near-copy, only 0.78%" in trapped[0] and "not offered as averages" in trapped[-1]
+    assert health_lines(load_run(FIXTURES / "mods-scale")) == ["no EMA snapshots are saved"]
 
 
 def test_a_pickle_of_tensors_opens_as_it_was_saved(tmp_path):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import typer
 
+from app.commands.health import ema_lines
 from mpdit_core.errors import InvalidConfig
 from mpdit_core.runs import Weights, load_run
 from mpdit_core.runs.files import write_tensors
-from mpdit_core.runs.inspecting import health_lines
 
 SHORTER_ROWS = (
     "This run's weights are not normalized: an average of them has shorter rows, which changes "
@@ -29,7 +29,7 @@ def average_run(folder: Path, sigma_rel: float, out: Path | None) -> None:
         typer.echo(f"  {share:+.6f} x snapshot of sigma_rel {sigma:.3f} at step {step}")
     typer.echo(f"sum of the coefficients {mix.raw_sum:.9f} before they are divided by it, then 1")
     typer.echo(f"fit error {mix.error:.3%} of the norm of the ideal profile")
-    for line in health_lines(run):
+    for line in ema_lines(run):
         typer.echo(f"health: {line}")
     if not run.config.weight_normalization:
         typer.echo(SHORTER_ROWS)

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from app.commands.bars import shown_progress
+from app.commands.health import ema_lines
 from mpdit_core.runs import load_run
 from mpdit_core.runs.importing import import_run
 from mpdit_core.runs.inspecting import describe
@@ -21,6 +22,10 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def show(folder: Path) -> None:
-    """Print what a run is."""
-    for line in describe(load_run(folder)):
+    """Print what a run is, and the health of its averages."""
+    run = load_run(folder)
+    for line in describe(run):
         typer.echo(line)
+    typer.echo("\nEMA health")
+    for line in ema_lines(run):
+        typer.echo(f"  {line}")

@@ -17,7 +17,9 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def describe(run: Run) -> Iterator[str]:
-    """Lines of text about a run; reads all of its files once for their sha256."""
+    """Lines of text about a run; reads all of its files once for their sha256.
+
+    The health of its averages is told by `health_lines`."""
     yield from (f"run        {run.name}", f"layout     {run.layout}", f"folder     {run.folder}")
     yield f"status     {run.status}"
     yield from (f"{key:<10} {value}" for key, value in run.notes.items() if isinstance(value, str))
@@ -27,8 +29,6 @@ def describe(run: Run) -> Iterator[str]:
         yield from _settings("training", run.training.model_dump(mode="json"))
     yield from _parameters(run.config)
     yield from _checkpoints(run)
-    yield from ("", "EMA health")
-    yield from (f"  {line}" for line in health_lines(run))
 
 
 def _settings(title: str, values: dict[str, object]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _checkpoints(run: Run) -> Iterator[str]:
 
 
 def health_lines(run: Run) -> list[str]:
-    """One sentence for each tracked EMA: is it an average, and how wide."""
+    """One sentence for each tracked EMA: is it an average, or a near-copy of the raw weights?"""
     if not run.ema_files:
         return ["no EMA snapshots are saved"]
     try:
