@@ -117,7 +117,8 @@ def template(background: str) -> go.layout.Template:
         "ticklen": 4,
         "tickcolor": MUTED,
         "automargin": True,
-        "title": {"standoff": 8},
+        "title": {"standoff": 8, "font": {"size": 13}},
+        "tickfont": {"size": 12},
     }
     layout = {
         "paper_bgcolor": "rgba(0,0,0,0)",

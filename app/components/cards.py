@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app.components.errors import guarded
 from app.components.work import BOARD, pressed
@@ -14,7 +15,7 @@ from app.jobs import AT_ONCE, Job
 def offer(keys: Sequence[str], what: str, cost: str, height: int) -> None:
     """A button that starts the computation and says its cost."""
     asked = pressed()
-    with st.container(height=height, border=True):
+    with _place(height, keys):
         stopped = any(key in asked.stopped for key in keys)
         st.markdown(f"Stopped: {what}." if stopped else f"Not computed yet: {what}.")
         name = f"start/{_digest(keys)}"
@@ -28,7 +29,7 @@ def progress_card(keys: Sequence[str], what: str, height: int) -> None:
     jobs = [job for job in map(BOARD.find, keys) if job is not None]
     if all(job.over for job in jobs):
         st.rerun()
-    with st.container(height=height, border=True):
+    with _place(height, keys):
         st.markdown(f"Computing: {what}.")
         share = sum(1.0 if job.over else job.progress.share for job in jobs) / len(jobs)
         st.progress(share, text=_state_of(jobs, share))
@@ -39,11 +40,17 @@ def progress_card(keys: Sequence[str], what: str, height: int) -> None:
 
 def show_failures(failed: Mapping[str, str], height: int | None) -> None:
     """One sentence for each, and Retry. failed: key -> sentence; no height if a figure follows."""
-    place = st.container(height=height, border=True) if height else st.container()
-    with place:
+    with _place(height, list(failed)) if height else st.container():
         st.error("  \n".join(dict.fromkeys(failed.values())))
         keys = list(failed)
         st.button("Retry", key=f"retry/{_digest(keys)}", on_click=pressed().start, args=(keys,))
+
+
+def _place(height: int, keys: Sequence[str]) -> DeltaGenerator:
+    """A frame as high as the figure to come, higher where narrow screens need more lines."""
+    name = f"card-{_digest(keys)}"
+    st.html(f"<style>.st-key-{name} {{ min-height: {height}px; }}</style>")
+    return st.container(border=True, key=name)
 
 
 def _state_of(jobs: Sequence[Job], share: float) -> str:

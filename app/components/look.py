@@ -6,10 +6,15 @@ from PIL import Image, ImageDraw
 ACCENT = "#7a4fc0"
 _STYLE = """<style>
 .stMainBlockContainer { max-width: 1200px; padding-top: 2.5rem; }
-.stMainBlockContainer h2 { font-size: 1.6rem; font-weight: 600; padding-bottom: 0.25rem; }
+.stMainBlockContainer h2 { font-size: 1.6rem; font-weight: 600; padding-bottom: 0.75rem; }
 [data-testid="stSidebar"] hr { margin: 0.75rem 0; }
 [data-testid="stStatusWidget"] { opacity: 0.6; }
-@media (max-width: 640px) { .stMainBlockContainer { padding: 2.5rem 1rem; } }
+@media (max-width: 640px) {
+  .stMainBlockContainer { padding: 2.5rem 1rem; }
+  .stMainBlockContainer h2 { font-size: 1.3rem; }
+  /* plotly does not wrap titles */
+  .stPlotlyChart .gtitle { font-size: 12px !important; }
+}
 </style>"""
 
 

@@ -10,17 +10,17 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from chromium import ARGUMENTS, chromium_or_reason  # noqa: E402
-from servers import PATIENCE, settle, start_server  # noqa: E402
+from servers import PATIENCE, listed_pages, settle, start_server  # noqa: E402
 
 WIDTHS = (1440, 1024, 390)
 SCHEMES = ("light", "dark")
-_PAGE = re.compile(r'Entry\("\w+", "[^"]+", "(\w+)"')
 
 
 def main() -> None:
@@ -41,7 +41,9 @@ def main() -> None:
             server.end()
 
 
-def picture(browser: Browser, address: str, width: int, scheme, given: argparse.Namespace) -> None:
+def picture(
+    browser: Browser, address: str, width: int, scheme: Any, given: argparse.Namespace
+) -> None:
     """Open the address as a new visitor and photograph the whole page."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.set_default_timeout(PATIENCE)
@@ -75,12 +77,11 @@ def grow_to_content(page: Page) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    listed = _PAGE.findall((Path(__file__).parents[2] / "app" / "main.py").read_text())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--url", help="a dashboard that is running already")
-    parser.add_argument("--paths", type=lambda text: text.split(","), default=listed)
+    parser.add_argument("--paths", type=lambda text: text.split(","), default=listed_pages())
     parser.add_argument("--widths", type=lambda t: [int(w) for w in t.split(",")], default=WIDTHS)
     parser.add_argument("--schemes", type=lambda text: text.split(","), default=SCHEMES)
     parser.add_argument("--wait", type=int, default=1000, help="milliseconds after the script")

@@ -26,6 +26,12 @@ PATIENCE = 120_000
 expect.set_options(timeout=PATIENCE)
 
 
+def listed_pages() -> list[str]:
+    """The paths of all pages, from the list in app/main.py."""
+    text = (ROOT / "app" / "main.py").read_text()
+    return re.findall(r'Entry\("\w+", "[^"]+", "(\w+)"', text)
+
+
 @dataclass
 class Dashboard:
     """A running server: its address, its log so far, its process."""
