@@ -108,6 +108,7 @@ def real_widths(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title_text="fitted width / width in the name", col=1)
     figure.add_hline(y=1, line_dash="dot", line_color=MUTED, line_width=1)
     finish(figure, "Real width of every EMA file beside the one in its name", HEIGHT)
+    figure.update_annotations(font_size=13)
     figure.update_layout(scattermode="group", scattergap=0.4)
     return _legend_below(figure)
 
