@@ -1,4 +1,4 @@
-"""The table of runs as HTML: a strip of samples in each row, best values bold, flags as ticks."""
+"""The table of runs as HTML: samples under each row, best values bold, flags as ticks."""
 
 import base64
 from collections.abc import Mapping
@@ -47,8 +47,10 @@ MEASURES = (
 _STYLE = """<style>
 .runs { overflow-x: auto; }
 .runs table { border-collapse: collapse; font-size: 0.8rem; width: 100%; }
-.runs th, .runs td { padding: 4px 6px; border-bottom: 1px solid rgba(128, 128, 128, 0.3);
-  border-left: none; border-right: none; border-top: none; vertical-align: middle; }
+.runs th, .runs td { padding: 4px 6px; border: none; vertical-align: middle; }
+.runs tr.first td { border-top: 1px solid rgba(128, 128, 128, 0.4); }
+.runs th.words { font-weight: 400; opacity: 0.75; }
+.runs td[rowspan] { vertical-align: top; }
 .runs th { font-weight: 500; vertical-align: bottom; text-align: left; }
 .runs .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .runs .number small { opacity: 0.75; }
@@ -83,8 +85,9 @@ def _best(table: pd.DataFrame, measure: Measure) -> float | None:
 def _head(labels: str) -> str:
     numbers = [f'<th class="number">{escape(measure.title)}</th>' for measure in MEASURES]
     flags = [f'<th class="flag"><span>{words}</span></th>' for words in FLAGS.values()]
-    strip = f"<th>samples of {escape(labels)}</th>"
-    return f"<tr><th>run</th>{strip}{''.join(numbers)}<th>modulation</th>{''.join(flags)}</tr>"
+    cells = [*numbers, "<th>modulation</th>", *flags]
+    words = f'<th class="words" colspan="{len(cells)}">below: samples of {escape(labels)}</th>'
+    return f'<tr><th rowspan="2">run</th>{"".join(cells)}</tr><tr>{words}</tr>'
 
 
 def _row(
@@ -96,12 +99,13 @@ def _row(
 ) -> str:
     name = str(row["run"])
     label = f'<b style="color:{run_style(name).colour}">{escape(name)}</b>'
-    cells = [f"<td>{label}</td>", f"<td>{_strip(name, strips.get(name), labels)}</td>"]
-    cells += [_number(row, measure, best[measure.column]) for measure in MEASURES]
+    cells = [_number(row, measure, best[measure.column]) for measure in MEASURES]
     cells.append(f"<td>{escape(str(row['modulation']))}</td>")
     cells += [_flag(row[flag], words) for flag, words in FLAGS.items()]
-    shade = ' class="chosen"' if name in chosen else ""
-    return f"<tr{shade}>{''.join(cells)}</tr>"
+    strip = f'<td colspan="{len(cells)}">{_strip(name, strips.get(name), labels)}</td>'
+    shade = "chosen" if name in chosen else "other"
+    first = f'<tr class="{shade} first"><td rowspan="2">{label}</td>{"".join(cells)}</tr>'
+    return f'{first}<tr class="{shade}">{strip}</tr>'
 
 
 def _strip(name: str, png: bytes | None, labels: str) -> str:
@@ -119,7 +123,7 @@ def _number(row: Mapping, measure: Measure, best: float | None) -> str:
     text = format(value * measure.factor, measure.digits)
     spread = row.get(measure.spread) if measure.spread else None
     if spread is not None and not pd.isna(spread):
-        text += f" <small>± {format(spread * measure.factor, measure.digits)}</small>"
+        text += f" <small>±&nbsp;{format(spread * measure.factor, measure.digits)}</small>"
     return f'<td class="number">{f"<b>{text}</b>" if value == best else text}</td>'
 
 

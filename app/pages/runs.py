@@ -67,7 +67,8 @@ def _ordered(view: View, table: pd.DataFrame) -> pd.DataFrame:
     """The rows sorted as the reader wants; best first where one end is better."""
     known = [measure for measure in MEASURES if measure.column in table]
     titles = {"run": "run", **{measure.column: measure.title for measure in known}}
-    column = view.choice("sort", "Sorted by", list(titles), words=titles.__getitem__)
+    with st.columns([1, 3])[0]:
+        column = view.choice("sort", "Sorted by", list(titles), words=titles.__getitem__)
     if column == "run":
         return table
     better = {measure.column: measure.better for measure in known}[column]
@@ -159,7 +160,7 @@ def _certainty(found: Difference, quality: pd.DataFrame | None) -> str:
     than = "more" if found.beyond_spread else "no more"
     return (
         f" ({judged['seeds']} sampling seeds of {judged['n']} images), "
-        f"{than} than twice the spread over seeds (± {found.spread:.2g})"
+        f"{than} than twice the spread over seeds (±\u00a0{found.spread:.2g})"
     )
 
 
