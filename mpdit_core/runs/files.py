@@ -48,9 +48,11 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write safetensors with text metadata, atomically."""
+    """Write safetensors with text metadata, atomically; the same content gives the same bytes."""
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = safetensors.torch.save(owned, dict(about))
+    # One entry: safetensors writes several in an order that changes from process to process, and
+    # a checkpoint's identity is the sha256 of its bytes.
+    data = safetensors.torch.save(owned, {"about": json.dumps(dict(about), sort_keys=True)})
     write_atomically(path, lambda file: file.write(data))
 
 
