@@ -25,7 +25,7 @@ POINTER = "#e0812f"
 SMALL_VALUES_VISIBLE = [(position**2, colour) for position, colour in SEQUENTIAL]
 """Colours move towards 0, so that a few large cells leave the small ones visible."""
 
-PANEL_HEIGHT, MARGINS = 150, 110
+PANEL_HEIGHT, MARGINS = 150, 130
 
 
 def signals_in(table: pd.DataFrame) -> list[str]:
@@ -44,12 +44,13 @@ def strength_heatmaps(
     timestep: int,
     block: int,
     depths: Mapping[str, int],
-    title: str,
+    where: str,
 ) -> go.Figure:
     """rows: `modulation_strength` of one branch (and of the final layer), one label a run.
 
     limits: the end of each signal's colour scale (`largest`), the same for every choice of the
-    page; timestep and block (from 0): what is chosen; depths: run -> blocks."""
+    page; timestep and block (from 0): what is chosen; depths: run -> blocks;
+    where: branch and label in words."""
     runs, signals = in_run_order(rows["run"]), signals_in(rows)
     figure = make_subplots(
         rows=len(signals),
@@ -64,17 +65,45 @@ def strength_heatmaps(
             here = rows[(rows["run"] == run) & (rows["signal"] == signal)]
             place: dict[str, Any] = {"row": row, "col": column}
             if here.empty:
+                _say_none(figure, row, column)
                 continue
             figure.add_trace(_heatmap(here, signal, f"coloraxis{row}"), **place)
             figure.add_vline(timestep, line_color=POINTER, line_width=1.5, **place)
-            figure.add_trace(_pointer(timestep, block), **place)
+            if (here["block"] == block).any():
+                figure.add_trace(_pointer(timestep, block), **place)
             _block_ticks(figure, here, depths[run], **place)
     _colour_scales(figure, signals, limits)
     timestep_axis(figure)
     figure.update_xaxes(title_text="", selector=lambda axis: axis.showticklabels is False)
     figure.update_annotations(font_size=13)
     figure.update_yaxes(title_text="block", col=1)
-    return finish(figure, title, strength_height(len(signals)))
+    return titled(figure, "Strength of the modulation", where, strength_height(len(signals)))
+
+
+def titled(figure: go.Figure, title: str, where: str, height: int) -> go.Figure:
+    """Title, and below it in small what is looked at: narrow columns hold both."""
+    finish(figure, title, height)
+    place = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 8}}
+    subtitle = {"text": where, "font": {"size": 12}}
+    return figure.update_layout(title={**place, "subtitle": subtitle}, margin={"t": 76})
+
+
+def with_legend(figure: go.Figure) -> go.Figure:
+    """A horizontal legend between title and panels."""
+    place = {"x": 0, "xref": "container", "yref": "container", "yanchor": "top"}
+    top = 1 - 50 / figure.layout.height
+    legend = {**place, "y": top, "orientation": "h", "traceorder": "normal"}
+    return figure.update_layout(showlegend=True, legend=legend, margin={"t": 112})
+
+
+def _say_none(figure: go.Figure, row: int, column: int) -> None:
+    """An empty panel says that the run has no such signal."""
+    where = {"row": row, "col": column}
+    figure.add_annotation(
+        text="none", x=0.5, y=0.5, xref="x domain", yref="y domain", showarrow=False, **where
+    )
+    figure.update_yaxes(showticklabels=False, ticks="", showgrid=False, **where)
+    figure.update_xaxes(showgrid=False, zeroline=False, **where)
 
 
 def _panel_title(signal: str, run: str, runs: Sequence[str]) -> str:
@@ -119,8 +148,8 @@ def _block_ticks(figure: go.Figure, here: pd.DataFrame, depth: int, **place: Any
     words = [str(tick) for tick in ticks]
     if (here["block"] == depth).any():
         ticks, words = [*ticks, depth + 1], [*words, "final"]
-    bottom = int(here["block"].max()) + 1.5
-    figure.update_yaxes(tickvals=ticks, ticktext=words, range=[bottom, 0.5], **place)
+    top, bottom = here["block"].min() + 0.5, here["block"].max() + 1.5
+    figure.update_yaxes(tickvals=ticks, ticktext=words, range=[bottom, top], **place)
 
 
 def _colour_scales(figure: go.Figure, signals: Sequence[str], limits: Mapping[str, float]) -> None:

@@ -7,21 +7,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures.modulation import POINTER
+from analysis.figures.modulation import POINTER, titled
 from analysis.figures.theme import (
-    HEIGHT,
     MUTED,
-    finish,
     in_run_order,
     run_style,
     timestep_axis,
 )
 from analysis.modulation_angles import CIRCLE_BINS, on_circle
 
-CIRCLE_HEIGHT = 340
+CIRCLE_HEIGHT, ALONG_HEIGHT = 360, 380
 
 
-def angle_circle(rows: pd.DataFrame, most: int, title: str, bins: int = CIRCLE_BINS) -> go.Figure:
+def angle_circle(rows: pd.DataFrame, most: int, title: str, where: str) -> go.Figure:
     """rows: `rotation_angles` at one block, branch, label, timestep of each run.
 
     The area of a sector grows with the number of its pairs; most: the largest number that any
@@ -35,8 +33,8 @@ def angle_circle(rows: pd.DataFrame, most: int, title: str, bins: int = CIRCLE_B
     )
     for column, run in enumerate(runs, start=1):
         here = rows[rows["run"] == run]
-        figure.add_trace(_sectors(here, run, bins), row=1, col=column)
-    ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if tick <= most][-3:]
+        figure.add_trace(_sectors(here, run, CIRCLE_BINS), row=1, col=column)
+    ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if tick <= 0.7 * most][-3:]
     figure.update_polars(
         angularaxis={
             "rotation": 90,
@@ -61,8 +59,8 @@ def angle_circle(rows: pd.DataFrame, most: int, title: str, bins: int = CIRCLE_B
         gridshape="circular",
     )  # fmt: skip
     figure.update_annotations(yshift=26)
-    finish(figure, title, CIRCLE_HEIGHT)
-    return figure.update_layout(showlegend=False, margin={"t": 92, "b": 36, "l": 48, "r": 48})
+    titled(figure, title, where, CIRCLE_HEIGHT)
+    return figure.update_layout(showlegend=False, margin={"t": 108, "b": 36, "l": 40, "r": 40})
 
 
 def _sectors(here: pd.DataFrame, run: str, bins: int) -> go.Barpolar:
@@ -84,7 +82,7 @@ def angles_along_timesteps(
     counted: pd.DataFrame,
     limit: float,
     timestep: int,
-    title: str,
+    where: str,
 ) -> go.Figure:
     """rows: `rotation_angles` at one block, branch and label of each run, all its timesteps.
 
@@ -107,9 +105,10 @@ def angles_along_timesteps(
     figure.add_vline(timestep, line_color=POINTER, line_width=1.5)
     timestep_axis(figure)
     figure.update_yaxes(range=[-top, top], **_angle_ticks(top))
-    figure.update_yaxes(title_text="angle (degrees, not reduced)", col=1)
+    figure.update_yaxes(title_text="angle (degrees)", col=1)
     figure.update_annotations(font_size=12)
-    finish(figure, title, HEIGHT)
+    figure.update_xaxes(title_text="t (999 = noise, 0 = image)", tickvals=[999, 500, 0])
+    titled(figure, "Angles along the timesteps", where, ALONG_HEIGHT)
     return figure.update_layout(showlegend=False)
 
 
@@ -142,11 +141,15 @@ def _wrap_words(counted: pd.DataFrame, run: str, runs: Sequence[str]) -> str:
 
 
 def _top(limit: float) -> float:
-    """The end of the axis in degrees: a multiple of 90 that holds the limit."""
-    return max(90.0, float(np.ceil(np.rad2deg(limit) / 90 - 1e-9)) * 90)
+    """The end of the axis in degrees: a round number that holds the limit."""
+    degrees = float(np.rad2deg(limit))
+    small = next((end for end in (15.0, 30.0, 60.0) if degrees <= end), None)
+    return small or float(np.ceil(degrees / 90 - 1e-9)) * 90
 
 
 def _angle_ticks(top: float) -> Mapping[str, list]:
-    step = next((s for s in (30, 90, 180, 360) if top / s <= 4), 720 * max(1, round(top / 2880)))
+    step = next(
+        (s for s in (5, 10, 15, 30, 90, 180, 360) if top / s <= 4), 720 * max(1, round(top / 2880))
+    )
     ticks = np.arange(-(top // step) * step, top + 1, step)
     return {"tickvals": list(ticks), "ticktext": [f"{tick:.0f}°" for tick in ticks]}

@@ -6,10 +6,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analysis.figures.modulation import titled, with_legend
 from analysis.figures.theme import (
     HEIGHT_SMALL,
     block_axis,
-    finish,
     in_run_order,
     mark_one,
     run_style,
@@ -23,7 +23,7 @@ RATIO_TICKS = (LOWEST, 0.125, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.5, 2, 4, 8, 16, 32
 
 
 def change_by_block(
-    rows: pd.DataFrame, limits: tuple[float, float], depth: int, title: str
+    rows: pd.DataFrame, limits: tuple[float, float], depth: int, where: str
 ) -> go.Figure:
     """A panel per step, a line per run. rows: `modulation_change` at one branch, timestep, label.
 
@@ -42,11 +42,9 @@ def change_by_block(
     mark_one(figure)
     _ratio_axis(figure, limits)
     figure.update_yaxes(title_text="magnitude after / before", col=1)
-    finish(figure, title, HEIGHT_SMALL + 40)
-    if len(runs) == 1:
-        return figure.update_layout(showlegend=False, margin={"t": 72})
-    place = {"x": 0, "xref": "container", "y": 0.89, "yref": "container", "yanchor": "top"}
-    return figure.update_layout(legend={**place, "orientation": "h"}, margin={"t": 96})
+    titled(figure, "Change of magnitude by each step", where, HEIGHT_SMALL + 80)
+    figure.update_layout(showlegend=False, margin={"t": 96})
+    return with_legend(figure) if len(runs) > 1 else figure
 
 
 def _line(here: pd.DataFrame, run: str, step: str, legend: bool) -> go.Scatter:
@@ -74,6 +72,8 @@ def _ratio_axis(figure: go.Figure, limits: tuple[float, float]) -> None:
     low, high = max(limits[0], LOWEST), max(limits[1], 1.0)
     low, high = min(low, 1 / 1.1) / 1.06, max(high, 1.1) * 1.06
     ticks = [tick for tick in RATIO_TICKS if low <= tick <= high]
+    if high / low > 3:  # the fine ones would overlap
+        ticks = [tick for tick in ticks if math.log2(tick).is_integer()]
     words = [f"≤ {tick:g}" if tick == LOWEST else f"{tick:g}" for tick in ticks]
     ends = [math.log10(low), math.log10(high)]
     figure.update_yaxes(type="log", range=ends, tickvals=ticks, ticktext=words)

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures.modulation import signals_in
-from analysis.figures.theme import finish, in_run_order
+from analysis.figures.modulation import signals_in, titled, with_legend
+from analysis.figures.theme import in_run_order
 from analysis.modulation_shares import PARTS, TOTAL
 
 PART_COLOURS = {"timestep": "#4a86b8", "label": "#c77d2b", "both": "#7d7f86"}
@@ -18,7 +18,7 @@ PART_WORDS = {
     "label": "label alone",
     "both": "both together",
 }
-ROW_HEIGHT, MARGINS = 24, 150
+ROW_HEIGHT, MARGINS = 24, 170
 
 
 def shares_height(rows: int, runs: int = 1) -> int:
@@ -26,11 +26,12 @@ def shares_height(rows: int, runs: int = 1) -> int:
     return MARGINS + (ROW_HEIGHT * max(rows, 4) + 40) * runs
 
 
-def shares_by_block(rows: pd.DataFrame, depth: int, title: str) -> go.Figure:
+def shares_by_block(rows: pd.DataFrame, depth: int, where: str) -> go.Figure:
     """A panel per signal, a row of panels per run; a bar per block, and one for all blocks.
 
     rows: `modulation_shares` of all channels together (channel -1), one choice of labels, one
-    branch with the final layer and the rows of block -1; depth: blocks of the deepest run."""
+    branch with the final layer and the rows of block -1; depth: blocks of the deepest run;
+    where: the branch in words."""
     runs = in_run_order(rows["run"])
     signals = signals_in(rows)
     bars = ["condition c", "all blocks", *(str(n) for n in range(1, depth + 1)), "final"]
@@ -38,6 +39,8 @@ def shares_by_block(rows: pd.DataFrame, depth: int, title: str) -> go.Figure:
     for row, run in enumerate(runs, start=1):
         here = rows[rows["run"] == run]
         for column, signal in enumerate(signals, start=1):
+            if not (here["signal"] == signal).any():
+                continue
             wide = _wide(here, signal, depth)
             for part in PARTS:
                 figure.add_trace(
@@ -46,7 +49,7 @@ def shares_by_block(rows: pd.DataFrame, depth: int, title: str) -> go.Figure:
     shown = [bar for bar in bars if bar != "final" or (rows["branch"] == "final").any()]
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=shown[::-1], ticks="")
     figure.update_yaxes(title_text="block", col=1)
-    return _finished(figure, title, shares_height(len(shown), len(runs)), len(runs))
+    return _finished(figure, where, shares_height(len(shown), len(runs)), len(runs))
 
 
 def _panels(signals: Sequence[str], runs: Sequence[str]) -> go.Figure:
@@ -113,22 +116,14 @@ def _bar(wide: pd.DataFrame, part: str, signal: str, run: str, legend: bool) -> 
     )
 
 
-def _finished(figure: go.Figure, title: str, height: int, runs: int) -> go.Figure:
+def _finished(figure: go.Figure, where: str, height: int, runs: int) -> go.Figure:
     figure.update_xaxes(range=[0, 100], tickvals=[0, 50, 100])
-    figure.update_xaxes(title_text="share of the variation (%)", row=runs)
+    figure.update_xaxes(title_text="share (%)", row=runs)
     figure.update_layout(barmode="stack", bargap=0.18)
-    return _with_legend(finish(figure, title, height))
+    return with_legend(titled(figure, "What the signals depend on", where, height))
 
 
-def _with_legend(figure: go.Figure) -> go.Figure:
-    """Between title and panels, in the order in which the parts stand in the bars."""
-    place = {"x": 0, "xref": "container", "y": 1, "yref": "container", "yanchor": "top"}
-    figure.update_layout(title={"y": 1, "yanchor": "top", "pad": {"t": 8}, "yref": "container"})
-    figure.update_layout(legend={**place, "orientation": "h", "traceorder": "normal"})
-    return figure.update_layout(legend_y=1 - 36 / figure.layout.height, margin={"t": 104})
-
-
-def shares_by_channel(rows: pd.DataFrame, title: str) -> go.Figure:
+def shares_by_channel(rows: pd.DataFrame, where: str) -> go.Figure:
     """The channels of one block and branch, sorted by the timestep's share; a panel per signal.
 
     rows: `modulation_shares` of single channels, one choice of labels."""
@@ -150,7 +145,8 @@ def shares_by_channel(rows: pd.DataFrame, title: str) -> go.Figure:
     figure.update_xaxes(showticklabels=False, ticks="")
     figure.update_xaxes(title_text="channels, sorted", row=len(runs))
     figure.update_layout(barmode="stack", bargap=0)
-    return _with_legend(finish(figure, title, 130 + 230 * len(runs)))
+    height = 150 + 230 * len(runs)
+    return with_legend(titled(figure, "What each channel depends on", where, height))
 
 
 def _channels(wide: pd.DataFrame, part: str, signal: str, run: str, legend: bool) -> go.Bar:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis.figures.modulation import strength_heatmaps, strength_height
 from analysis.figures.modulation_angles import (
+    ALONG_HEIGHT,
     CIRCLE_HEIGHT,
     angle_circle,
     angles_along_timesteps,
@@ -112,9 +113,10 @@ class Chosen:
 def page(view: View) -> None:
     question("What does the condition do to each block, and is it the timestep or the label?")
     place = st.empty()
+    place.markdown("&nbsp;  \n&nbsp;")  # room for the answer, which needs the tables
     chosen = _controls(view)
     if len(chosen.runs) == 1 and _has_rotation(chosen.runs[0]):
-        left, right = st.columns([3, 2], gap="medium")
+        left, right = st.columns([4, 3], gap="medium")
     else:  # two runs, or nothing to show on the right: full width
         left, right = st.container(), st.container()
     with left:
@@ -130,7 +132,7 @@ def page(view: View) -> None:
 
 def _controls(view: View) -> Chosen:
     timestep_place = st.container()
-    columns = st.columns(5)
+    columns = st.columns([3, 3, 3, 3, 2])
     with columns[0]:
         focus = view.focus()
     with columns[1]:
@@ -170,10 +172,10 @@ def _strength(view: View, chosen: Chosen) -> pd.DataFrame | None:
     if rows.empty:
         empty(f"The condition modulates nothing in {chosen.names} at {chosen.moment}.")
         return rows
-    title = f"Strength of the modulation, {BRANCHES[chosen.branch]}, {_label_words(chosen.label)}"
+    where = f"{BRANCHES[chosen.branch]}, {_label_words(chosen.label)}"
     depths = {run.name: run.config.depth for run in chosen.runs}
     limits = largest(results.table[results.table["branch"].isin([chosen.branch, "final"])])
-    figure = strength_heatmaps(rows, limits, chosen.timestep, chosen.block, depths, title)
+    figure = strength_heatmaps(rows, limits, chosen.timestep, chosen.block, depths, where)
     show(figure, rows, "strength", results, definition=STRENGTH, formula=STRENGTH_FORMULA)
     return at_label(results.table, chosen.label_of).query("timestep == @chosen.timestep")
 
@@ -182,11 +184,11 @@ def _rotation(view: View, chosen: Chosen) -> None:
     turning = tuple(run for run in chosen.runs if _has_rotation(run))
     still = [run.name for run in chosen.runs if not _has_rotation(run)]
     if still:
-        st.info(_no_rotation(view, still))
+        st.info(_no_rotation(view, still, hint=not turning))
     if not turning:
         return
     angles = results_of(rotation_angles, view, GRID, runs=turning, height=CIRCLE_HEIGHT)
-    counted = results_of(rotation_wraps, view, EVERY_TIMESTEP, runs=turning)
+    counted = results_of(rotation_wraps, view, EVERY_TIMESTEP, runs=turning, height=ALONG_HEIGHT)
     if angles is None or counted is None:
         return
     where = f"{BRANCHES[chosen.branch]}, block {chosen.block + 1}"
@@ -194,22 +196,23 @@ def _rotation(view: View, chosen: Chosen) -> None:
     if here.empty:
         empty(f"There are no angles in {where} at {chosen.moment}.")
         return
+    where = f"{where}, {_label_words(chosen.label)}"
+    title = f"Angles at t = {chosen.timestep}"
     now = here[here["timestep"] == chosen.timestep]
-    figure = angle_circle(now, most_on_circle(angles.table), f"Angles of {where}, {chosen.moment}")
+    figure = angle_circle(now, most_on_circle(angles.table), title, where)
     show(figure, now, "circle", angles, definition=CIRCLE, formula=ROTATION_FORMULA)
     wraps = at_label(chosen.in_block(counted.table), chosen.label_of)
     limit = float(angles.table["value"].abs().max())
-    title = f"Angles along the timesteps, {where}"
-    figure = angles_along_timesteps(here, wraps, limit, chosen.timestep, title)
+    figure = angles_along_timesteps(here, wraps, limit, chosen.timestep, where)
     show(figure, here, "along", [angles, counted], definition=ALONG, formula=ROTATION_FORMULA)
 
 
-def _no_rotation(view: View, still: list[str]) -> str:
-    """One sentence; it names a run that has what is missing here."""
+def _no_rotation(view: View, still: list[str], hint: bool) -> str:
+    """One sentence; where none in view has a rotation it names runs that have."""
     have = "have" if len(still) > 1 else "has"
     others = [run.name for run in view.library.runs if _has_rotation(run)]
-    hint = f"; as second run choose {' or '.join(others[:3])} to see one" if others else ""
-    return f"{' and '.join(still)} {have} no rotation{hint}."
+    advice = f"; as second run choose {' or '.join(others[:3])} to see one"
+    return f"{' and '.join(still)} {have} no rotation{advice if hint and others else ''}."
 
 
 def _shares(view: View, chosen: Chosen) -> pd.DataFrame | None:
@@ -236,8 +239,7 @@ def _shares(view: View, chosen: Chosen) -> pd.DataFrame | None:
 
 
 def _shares_by_block(rows: pd.DataFrame, results: Results, chosen: Chosen) -> None:
-    title = f"What the signals depend on, {BRANCHES[chosen.branch]}"
-    figure = shares_by_block(rows, chosen.depth, title)
+    figure = shares_by_block(rows, chosen.depth, BRANCHES[chosen.branch])
     show(figure, rows, "shares", results, definition=SHARES, formula=SHARES_FORMULA)
 
 
@@ -247,7 +249,7 @@ def _shares_by_channel(table: pd.DataFrame, results: Results, chosen: Chosen) ->
     if rows.empty:
         empty(f"The condition modulates nothing in {where}.")
         return
-    figure = shares_by_channel(rows, f"What each channel depends on, {where}")
+    figure = shares_by_channel(rows, where)
     show(figure, rows, "channels", results, definition=SHARES, formula=SHARES_FORMULA)
 
 
@@ -261,8 +263,8 @@ def _change(view: View, chosen: Chosen) -> None:
     if rows.empty:
         empty(f"No step of the modulation acts in {chosen.names} at {chosen.moment}.")
         return
-    title = f"Change of magnitude by each step, {BRANCHES[chosen.branch]}, {chosen.moment}"
-    figure = change_by_block(rows, change_limits(table), chosen.depth, title)
+    where = f"{BRANCHES[chosen.branch]}, {chosen.moment}"
+    figure = change_by_block(rows, change_limits(table), chosen.depth, where)
     show(figure, rows, "change", results, definition=CHANGE, formula=CHANGE_FORMULA)
 
 
