@@ -1,6 +1,7 @@
 """Analyses: table out of (run, weights, settings); one file per question, one line here each."""
 
 MODULES = (
+    "quality",
     "samples",
     "magnitudes",
     "modulation",
