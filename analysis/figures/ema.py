@@ -52,7 +52,9 @@ def decay_factors(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title_text="training step", rangemode="tozero")
     figure.update_yaxes(title_text="decay factor (share that is kept)", range=[0, 1.02])
     last = int(table["step"].max())
-    return _legend_on_top(finish(figure, f"Decay factors of the first {last:,} steps", HEIGHT))
+    finish(figure, f"Decay factors of the first {last:,} steps", HEIGHT)
+    inside = {"orientation": "v", "x": 0.98, "xanchor": "right", "y": 0.04, "yanchor": "bottom"}
+    return figure.update_layout(legend=inside, margin={"t": 84})  # as high as the profiles beside
 
 
 def coefficients(table: pd.DataFrame) -> go.Figure:
@@ -69,7 +71,7 @@ def coefficients(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title_text="coefficient (they add up to 1)", zeroline=True)
     figure.update_layout(barmode="group", bargap=0.3)
     title = f"Coefficients that mix the average of {sigma:.3f}, {run}"
-    return _legend_on_top(finish(figure, title, HEIGHT))
+    return _legend_below(finish(figure, title, HEIGHT))
 
 
 def lengths(table: pd.DataFrame) -> go.Figure:
@@ -102,7 +104,7 @@ def real_widths(table: pd.DataFrame) -> go.Figure:
         for run in in_run_order(known["run"]):
             rows = known[(known["sigma_rel"] == sigma) & (known["run"] == run)]
             figure.add_trace(_widths_of(rows, run, sigma, first=column == 1), 1, column)
-    figure.update_xaxes(title_text="training step of the file", type="category")
+    figure.update_xaxes(title_text="training step", type="category")
     figure.update_xaxes(categoryorder="array", categoryarray=_steps(known))
     figure.update_yaxes(type="log", tickvals=[0.01, 0.1, 0.25, 0.5, 1, 2, 4, 8])
     figure.update_yaxes(title_text="fitted width / width in the name", col=1)

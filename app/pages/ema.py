@@ -29,13 +29,16 @@ SIGMA_REL = (
     "0.05 and 0.10 are usually tracked, any other is mixed afterwards from saved snapshots."
 )
 PROFILE = (
-    "How much the weights of each training step count in the average; the reconstruction adds up "
-    "the profiles of the snapshots, each of which ends at its own step."
+    "How much each training step counts in the average; the reconstruction adds up the profiles "
+    "of snapshots."
 )
 PROFILE_FORMULA = r"""$p(\tau) = (\gamma+1)\,\tau^\gamma / t^{\gamma+1}$,
 $\sigma_\text{rel}^2 = (\gamma+1) / ((\gamma+2)^2(\gamma+3))$; drawn times $t$. The error is
 $\lVert\hat p - p\rVert / \lVert p\rVert$ [EDM2 appendix C]."""
-DECAY = "What share of the average a training step keeps; the rest is taken from its weights."
+DECAY = (
+    "The share of the average that a training step keeps; the rest is taken from the weights of "
+    "that step."
+)
 DECAY_FORMULA = (
     r"$\theta_\text{ema} \leftarrow \beta\,\theta_\text{ema} + (1-\beta)\,\theta$, "
     r"$\beta = (1 - 1/t)^{\gamma+1}$"
@@ -56,6 +59,14 @@ HEALTH_FORMULA = r"""Between raw checkpoints the weights are taken to move in st
 every width the average along that path is compared with the file by least squares, tensor by
 tensor: median, and 10 to 90 % range of the tensors, widened by what leaving out every second
 checkpoint changes. With one earlier checkpoint only a lower limit can be told."""
+LENGTH_MATTERS = (
+    "{run} has no weight normalization: an average has shorter weights than the raw ones, and its "
+    "layers are weaker by as much (tab Length of the weights)."
+)
+LENGTH_DOES_NOT_MATTER = (
+    "{run} normalizes its weights in every forward pass: that averaged weights are shorter does "
+    "not matter (tab Length of the weights)."
+)
 SAMPLES = "Images drawn with the averaged and with the raw final weights, from the same noise."
 
 
@@ -126,6 +137,8 @@ def _samples(view: View, run: Run, average: str) -> None:
     title = f"Samples of {run.name}: average of {average.removeprefix('ema-')} and raw weights"
     figure = samples_grid(rows, grey_range(run.data), title)
     show(figure, rows.drop(columns="pixels"), "samples", found, definition=SAMPLES)
+    note = LENGTH_DOES_NOT_MATTER if run.config.weight_normalization else LENGTH_MATTERS
+    st.caption(note.format(run=run.name))
 
 
 def _row_name(weights: str) -> str:

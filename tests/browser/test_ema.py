@@ -86,6 +86,14 @@ def test_samples_of_average_and_raw_weights_stand_one_above_the_other(address, v
     assert any("E, raw" in text for text in tiles["texts"])
 
 
+@pytest.mark.parametrize(
+    ("run", "words"), [("A", "A has no weight normalization"), ("E", "E normalizes its weights")]
+)
+def test_it_is_said_whether_shorter_weights_matter(address, visit, run, words):
+    page = visit(address + f"runs=A,E&run={run}")
+    expect(page.get_by_text(words).first).to_be_visible()
+
+
 def test_copies_that_call_themselves_averages_are_told(address, visit):
     """The averages of these runs are the raw weights themselves."""
     page = visit(address + "runs=A,E&run=E")
