@@ -236,19 +236,24 @@ class _LargeGroup(_Group):
             self.means = torch.empty(per_channel, device=device)
         self.nonfinite = torch.zeros(points, batch, dtype=torch.int64)
         piece = max(1, min(batch, SCRATCH // (vectors * features)))
-        self.scratch = torch.empty(piece, vectors, features, device=device)
-        self.over_features = torch.ones(features, 1, device=device)
-        self.over_vectors = torch.ones(piece, 1, vectors, device=device)
-        self.mean_of_vectors = self.over_vectors / vectors
+        scratch = torch.empty(piece, vectors, features, device=device)
+        over_vectors = torch.ones(piece, 1, vectors, device=device)
+        self.over_features = torch.ones(features, device=device)
         starts = range(0, batch, piece)
-        self.pieces = [slice(start, min(start + piece, batch)) for start in starts]
+        slices = [slice(start, min(start + piece, batch)) for start in starts]
+        # Views are made here, once: at 200 points a pass, making them would cost as much as
+        # the sums.
+        self.pieces = [
+            [_Piece(self, row, part, scratch, over_vectors) for part in slices]
+            for row in range(points)
+        ]
 
     def take(self, row: int, tensor: Tensor) -> None:
         tokens = self._vectors(tensor)
         self._reduce(row, tokens)
         self.nonfinite[row] = 0
         # One sum tells whether anything was not finite; the careful way is then taken.
-        if not math.isfinite(self.squares[row].sum().item()):
+        if not all(math.isfinite(piece.squares.sum().item()) for piece in self.pieces[row]):
             self._take_carefully(row, tokens)
         self.filled.add(row)
 
@@ -271,16 +276,9 @@ class _LargeGroup(_Group):
         return tensor.flatten(2) if tensor.dim() == 4 else tensor
 
     def _reduce(self, row: int, tokens: Tensor) -> None:
-        for piece in self.pieces:
-            part = tokens[piece]
-            squared = self.scratch[: len(part)]
-            torch.mul(part, part, out=squared.view(part.shape))
-            flat = squared.view(-1, self.features)
-            torch.mm(flat, self.over_features, out=self.squares[row, piece].view(-1, 1))
-            torch.amax(squared, 1, True, out=self.peaks[row, piece])
-            if self.channels is not None:
-                torch.bmm(self.over_vectors[: len(part)], squared, out=self.sums[row, piece])
-                torch.bmm(self.mean_of_vectors[: len(part)], part, out=self.means[row, piece])
+        whole = len(self.pieces[row]) == 1
+        for piece in self.pieces[row]:
+            piece.reduce(tokens if whole else tokens[piece.samples])
 
     def _take_carefully(self, row: int, tokens: Tensor) -> None:
         """Count what is not finite, and leave out the vectors that hold it."""
@@ -292,6 +290,34 @@ class _LargeGroup(_Group):
         self._reduce(row, clean.view(tokens.shape))
         self.squares[row].masked_fill_(left_out, math.nan)
         self.nonfinite[row] = bad.sum((1, 2)).cpu()
+
+
+class _Piece:
+    """Where the sums of some samples at one point go, and the scratch they are squared in."""
+
+    def __init__(
+        self, group: _LargeGroup, row: int, samples: slice, scratch: Tensor, over_vectors: Tensor
+    ) -> None:
+        self.samples = samples
+        count = samples.stop - samples.start
+        self.squared = scratch[:count]
+        self.flat = self.squared.view(-1, group.features)
+        self.over_features, self.over_vectors = group.over_features, over_vectors[:count]
+        self.mean_of_vectors = self.over_vectors / group.vectors
+        self.squares = group.squares[row, samples].view(-1)
+        self.peaks = group.peaks[row, samples]
+        self.channels = group.channels is not None
+        if self.channels:
+            self.sums, self.means = group.sums[row, samples], group.means[row, samples]
+
+    def reduce(self, tokens: Tensor) -> None:
+        """tokens (samples, ..., features), in the memory order of the group's vectors."""
+        torch.mul(tokens, tokens, out=self.squared.view(tokens.shape))
+        torch.mv(self.flat, self.over_features, out=self.squares)
+        torch.amax(self.squared, 1, True, out=self.peaks)
+        if self.channels:
+            torch.bmm(self.over_vectors, self.squared, out=self.sums)
+            torch.bmm(self.mean_of_vectors, tokens, out=self.means)
 
 
 def _rows(buffer: Tensor, rows: list[int]) -> Tensor:

@@ -4,6 +4,7 @@ Magnitude of a vector x of n features: sqrt(mean_i x_i^2); 1 is "preserved". Cel
 (timestep, label). Memory depends on the number of cells, not on the number of samples.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,28 +75,33 @@ class Moments(_Grows):
         total: number of cells so far."""
         self._grow(total)
         magnitude = (batch.squares / batch.features).sqrt_()
-        good = magnitude.isfinite()
-        safe = torch.where(good, magnitude, 0.0)
-        count = good.sum(-1, dtype=torch.float64)
-        mean = safe.sum(-1, dtype=torch.float64) / count.clamp(min=1)
-        centred = torch.where(good, magnitude - mean.float().unsqueeze(-1), 0.0)
-        # The mean was rounded to float32 for the difference; the correction is exact.
-        shift = mean - mean.float()
-        deviations = centred.square().sum(-1, dtype=torch.float64) - count * shift.square()
-        self._merge(count, mean, deviations, rows, cells)
-        place = (rows[:, None], cells[None, :])
-        _raise(self.largest, place, safe.amax(-1).double())
-        _raise(self.peak, place, batch.peak.double())
-        self.nonfinite.index_put_(place, batch.nonfinite.double(), accumulate=True)
-        flat = (rows[:, None] * total + cells[None, :]).unsqueeze(-1) * BINS + bin_of(safe)
-        ones = good.to(torch.int64).flatten()
-        self.histogram.view(-1).index_add_(0, flat.flatten(), ones)
+        clean = math.isfinite(float(magnitude.sum()))
+        count, mean, deviations = _moments(magnitude) if clean else _moments_of_finite(magnitude)
+        met, where = cells.unique(return_inverse=True)
+        self._merge(count, mean, deviations, rows, met, where)
+        place = (rows[:, None], met[None, :])
+        finite = magnitude
+        if not clean:
+            finite = torch.where(magnitude.isfinite(), magnitude, 0.0)
+            more = torch.zeros_like(self.nonfinite[place], dtype=torch.float64)
+            self.nonfinite[place] += more.index_add_(1, where, batch.nonfinite.double())
+        largest = finite.amax(-1).double()
+        self.largest[place] = _raised(self.largest[place], where, largest)
+        self.peak[place] = _raised(self.peak[place], where, batch.peak.double())
+        self.histogram[place] += _histogram(magnitude, where, len(met), clean)
 
     def _merge(
-        self, count: Tensor, mean: Tensor, deviations: Tensor, rows: Tensor, cells: Tensor
+        self,
+        count: Tensor,
+        mean: Tensor,
+        deviations: Tensor,
+        rows: Tensor,
+        met: Tensor,
+        where: Tensor,
     ) -> None:
-        """Chan, Golub and LeVeque 1979, for all samples of a cell and what is there already."""
-        met, where = cells.unique(return_inverse=True)
+        """Chan, Golub and LeVeque 1979, for all samples of a cell and what is there already.
+
+        met (cells of the batch,): which cells; where (batch,): the place in it of each sample."""
         place = (rows[:, None], met[None, :])
         old_count, old_mean = self.count[place], self.mean[place]
         new_count = old_count.index_add(1, where, count)
@@ -126,31 +132,54 @@ class Channels(_Grows):
             return
         assert batch.channel_mean is not None
         self._grow(total)
-        met, where = times.unique(return_inverse=True)
-        place = (rows[:, None], met[None, :])
         count = batch.squares.isfinite().sum(-1, dtype=torch.float64)
         share = count / batch.squares.shape[-1]
         # The mean was taken over all vectors; those left out were put in as zeros.
         of_mean = batch.channel_mean.square().mean(-1).double() / share.clamp(min=1e-12).square()
-        self.count[place] = self.count[place].index_add(1, where, count)
-        self.samples[place] = self.samples[place].index_add(1, where, (count > 0).double())
-        self.of_mean[place] = self.of_mean[place].index_add(1, where, of_mean)
-        shape = (len(rows), len(met), batch.features)
-        summed = torch.zeros(shape).index_add_(1, where, batch.channel_squares)
-        self.squares[place] += summed
-        index = where[None, :, None].expand_as(batch.channel_peak)
-        peak = torch.zeros(shape).scatter_reduce_(1, index, batch.channel_peak, "amax")
-        self.peak[place] = torch.maximum(self.peak[place], peak.double())
+        whole = len(rows) == len(self.count)
+        # A loop over the timesteps of the batch: gathering them at once costs more than it saves.
+        for time in times.unique().tolist():
+            samples = (times == time).nonzero().flatten()
+            at = (slice(None) if whole else rows, time)
+            self.count[at] += count[:, samples].sum(1)
+            self.samples[at] += (count[:, samples] > 0).sum(1)
+            self.of_mean[at] += of_mean[:, samples].sum(1)
+            self.squares[at] += batch.channel_squares[:, samples].sum(1)
+            peak = batch.channel_peak[:, samples].amax(1)
+            self.peak[at] = torch.maximum(self.peak[at], peak.double())
+
+
+def _moments(magnitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean, sum of squared deviations over the last dimension, float64."""
+    variance, mean = torch.var_mean(magnitude, dim=-1, correction=0)
+    count = torch.full_like(mean, magnitude.shape[-1], dtype=torch.float64)
+    return count, mean.double(), variance.double() * count
+
+
+def _moments_of_finite(magnitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_moments`, of the finite values alone."""
+    good = magnitude.isfinite()
+    count = good.sum(-1, dtype=torch.float64)
+    safe = torch.where(good, magnitude, 0.0).double()
+    mean = safe.sum(-1) / count.clamp(min=1)
+    centred = torch.where(good, safe - mean.unsqueeze(-1), 0.0)
+    return count, mean, centred.square().sum(-1)
+
+
+def _histogram(magnitude: Tensor, where: Tensor, cells: int, clean: bool) -> Tensor:
+    """Vectors per bin, (points, cells, BINS); unless all are clean, the finite ones alone."""
+    points = len(magnitude)
+    cell = torch.arange(points)[:, None] * cells + where[None, :]
+    first = cell.unsqueeze(-1) * BINS
+    flat = first + bin_of(magnitude if clean else magnitude.nan_to_num(0.0))
+    kept = flat.flatten() if clean else flat[magnitude.isfinite()]
+    return torch.bincount(kept, minlength=points * cells * BINS).view(points, cells, BINS)
 
 
 def _zeros(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.float64)
 
 
-def _raise(target: Tensor, place: tuple[Tensor, Tensor], values: Tensor) -> None:
-    """target[place] = max(target[place], values), samples of one cell together."""
-    rows, cells = place
-    met, where = cells.flatten().unique(return_inverse=True)
-    inside = (rows, met[None, :])
-    index = where[None, :].expand_as(values)
-    target[inside] = target[inside].scatter_reduce_(1, index, values, "amax")
+def _raised(before: Tensor, where: Tensor, values: Tensor) -> Tensor:
+    """The larger of what was there (points, cells) and the values (points, batch) of each cell."""
+    return before.scatter_reduce(1, where[None, :].expand_as(values), values, "amax")

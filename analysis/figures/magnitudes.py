@@ -9,7 +9,6 @@ from plotly.subplots import make_subplots
 
 from analysis.figures.theme import (
     HEIGHT,
-    MAGNITUDE_TITLE,
     MUTED,
     around_one,
     block_axis,
@@ -34,7 +33,7 @@ CELL = 22
 
 def panels_height(runs: int) -> int:
     """Height of `magnitude_panels` for so many runs, in pixels."""
-    return 110 + 2 * ROW_HEIGHT * math.ceil(max(runs, 1) / ACROSS)
+    return 140 + 2 * ROW_HEIGHT * math.ceil(max(runs, 1) / ACROSS)
 
 
 def magnitude_panels(
@@ -155,19 +154,25 @@ def _legend(figure: go.Figure, initial: bool) -> None:
             row=1,
             col=1,
         )
-    figure.update_layout(legend={"y": -0.08})
+    figure.update_layout(
+        legend={"yref": "container", "y": 0, "yanchor": "bottom"}, margin={"b": 84}
+    )
 
 
 def _axes(figure: go.Figure, trained: pd.DataFrame, groups: int, log: bool) -> None:
-    block_axis(figure, int(trained["block"].max()) + 1)
-    figure.update_xaxes(title_text=None)
+    blocks = int(trained["block"].max()) + 1
+    block_axis(figure, blocks)
+    # Few ticks: on a telephone a panel is as wide as a finger.
+    ticks = list(range(1, blocks + 1, max(1, math.ceil(blocks / 4))))
+    figure.update_xaxes(title_text=None, tickvals=ticks, tickangle=0)
     mark_one(figure)
     figure.update_yaxes(type="log" if log else "linear", matches="y", **_y_range(trained, log))
     for group in range(groups):
         for offset, point in enumerate(("in", "resid")):
             row = 2 * group + offset + 1
             figure.update_yaxes(title_text=QUANTITIES[point], row=row, col=1)
-    figure.update_xaxes(title_text="block", row=2 * groups)
+    middle = (min(ACROSS, trained["run"].nunique()) + 1) // 2
+    figure.update_xaxes(title_text="block", row=2 * groups, col=middle)
 
 
 def _y_range(trained: pd.DataFrame, log: bool) -> dict:
@@ -229,6 +234,9 @@ def magnitude_map(
         )
     )  # fmt: skip
     timestep_axis(figure)
+    # The map stands in half a page: the words of the other pages would be cut there.
+    figure.update_xaxes(title_text="timestep t, noise to image", tickangle=0)
+    figure.update_traces(colorbar_thickness=14, selector={"type": "heatmap"})
     blocks = int(table["block"].max()) + 1
     step = max(1, math.ceil(blocks / 12))
     figure.update_yaxes(
@@ -267,7 +275,8 @@ def magnitude_histogram(table: pd.DataFrame, title: str) -> go.Figure:
     low, high = _span(table)
     ticks = list(range(low, high + 1, max(1, math.ceil((high - low) / 8))))
     figure.update_xaxes(
-        type="log", title_text=MAGNITUDE_TITLE, range=[low * math.log10(2), high * math.log10(2)],
+        type="log", title_text="magnitude of a token", tickangle=0,
+        range=[low * math.log10(2), high * math.log10(2)],
         tickvals=[2.0**t for t in ticks], ticktext=[f"{2.0**t:.3g}" for t in ticks],
     )  # fmt: skip
     figure.update_yaxes(title_text="share of tokens", tickformat=".0%", rangemode="tozero")

@@ -81,7 +81,7 @@ def _filters(view: View, table: pd.DataFrame) -> tuple[int | None, int | None, b
     config = view.runs[0].config
     labels = [ALL, *sorted(table["label"].unique().tolist())]
     timesteps = [ALL, *sorted(table["timestep"].unique().tolist(), reverse=True)]
-    left, middle, right = st.columns([2, 5, 2], vertical_alignment="bottom")
+    left, middle, right = st.columns([2, 4, 2], vertical_alignment="bottom")
     with left:
         label = view.choice(
             "label", "Label", labels,
@@ -93,7 +93,7 @@ def _filters(view: View, table: pd.DataFrame) -> tuple[int | None, int | None, b
             "t", "Timestep of the panels (999 = noise, 0 = image)", timesteps, kind="slider"
         )
     with right:
-        log = view.toggle("log", "Logarithmic scale", True)
+        log = view.toggle("log", "Log scale", True)
     return (None if label == ALL else label), (None if timestep == ALL else timestep), log
 
 
@@ -121,7 +121,7 @@ def _panels(
 
 
 def _map_and_bars(view: View, trained: Results, spread: Results | None, label: int | None) -> None:
-    left, middle, right = st.columns([3, 3, 4])
+    left, middle, right = st.columns([5, 3, 3])
     with left:
         point = view.choice(
             "point", "Where", list(QUANTITIES), kind="buttons", words=QUANTITIES.__getitem__
