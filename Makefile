@@ -59,4 +59,5 @@ bench: $(READY)  ## print every benchmark of benchmarks/
 
 checkpoints: $(READY)  ## train the shipped runs again and compute their tables (hours)
 	$(BIN)/python -m mpdit_core.shipped
+	$(BIN)/python -m analysis.classifiers
 	$(BIN)/python -m analysis.precompute checkpoints/digits --out checkpoints/results
