@@ -10,6 +10,7 @@ from analysis.figures.theme import HEIGHT, finish, in_run_order, run_style
 
 LABEL_SPACE = 16
 """Pixels between the names at the lines' ends."""
+TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.0)
 _TOP, _BOTTOM = 56, 56
 
 
@@ -29,7 +30,7 @@ def learning_curves(table: pd.DataFrame, held_out: str) -> go.Figure:
         type="log",
         range=[math.log10(low), math.log10(high)],
         title_text="loss (mean squared error of the noise)",
-        dtick="D1",
+        tickvals=TICKS,
     )
     figure.update_xaxes(title_text="training step")
     finish(figure, "Loss by training step: held-out images bold, training thin")

@@ -116,6 +116,7 @@ def _name_rows(figure: go.Figure, mosaic: Mosaic) -> None:
         range=[len(mosaic.runs) * mosaic.pitch - 0.5, -0.5],
         scaleanchor="x",
         constrain="domain",
+        constraintoward="top",
         **_bare(),
     )
 

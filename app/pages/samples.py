@@ -28,8 +28,8 @@ number of the image alone: every run starts a column from the same. Grey values 
 the data are drawn as its ends."""
 
 _WIDE_ENOUGH = """<style>
-.st-key-samples-grid .stElementContainer:has(.stPlotlyChart) { overflow-x: auto; }
-.st-key-samples-grid .stPlotlyChart { min-width: 820px; }
+.st-key-samples-grid { overflow-x: auto; }
+.st-key-samples-grid .stElementContainer:has(.stPlotlyChart) { min-width: 820px; }
 </style>"""
 """Ten images of 64 pixels do not fit on a narrow screen: they keep their size and scroll there."""
 
@@ -69,7 +69,7 @@ def page(view: View) -> None:
 
 def _settings(view: View) -> tuple[SampleSettings, list[int]]:
     """What is sampled, and the labels shown of it."""
-    columns = st.columns([1, 1, 1, 1, 2])
+    columns = st.columns([3, 4, 3, 3, 6])
     with columns[0]:
         guidance = view.number("guidance", "Guidance", 0.0, 50.0, 5.0, 0.5, format="%.1f")
     with columns[1]:
