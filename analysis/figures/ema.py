@@ -19,7 +19,7 @@ SHADES = ("#6f8fb3", "#b38a4d", "#6aa084", "#a57fb0")
 
 def profiles(table: pd.DataFrame) -> go.Figure:
     """Ideal and reconstructed profile of one width of one run; table: `ema_profile`."""
-    run, n = table["run"].iloc[0], int(table["n"].iloc[0])
+    run = table["run"].iloc[0]
     figure = go.Figure()
     lines = {"ideal": {"color": MUTED, "dash": "dash", "width": 3}}
     lines["reconstructed"] = {"color": run_style(run).colour, "width": 2}
@@ -32,9 +32,11 @@ def profiles(table: pd.DataFrame) -> go.Figure:
     error, sigma = float(table["error"].iloc[0]), float(table["sigma_rel"].iloc[0])
     figure.update_xaxes(title_text="training step", rangemode="tozero")
     figure.update_yaxes(title_text="weight of a step (1 = all alike)")
-    count = "1 snapshot" if n == 1 else f"{n} snapshots"
-    title = f"Profile of {sigma:.3f}, {run}: {percent(error)} off from {count}"
-    return _legend_on_top(finish(figure, title, HEIGHT))
+    title = f"Profile of {sigma:.3f}, {run}: {percent(error)} off"
+    finish(figure, title, HEIGHT)
+    figure.update_yaxes(range=[min(0, table["value"].min()) * 1.1, table["value"].max() * 1.3])
+    inside = {"orientation": "v", "x": 0.02, "xanchor": "left", "y": 0.99, "yanchor": "top"}
+    return figure.update_layout(legend=inside)
 
 
 def decay_factors(table: pd.DataFrame) -> go.Figure:
@@ -52,9 +54,9 @@ def decay_factors(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title_text="training step", rangemode="tozero")
     figure.update_yaxes(title_text="decay factor (share that is kept)", range=[0, 1.02])
     last = int(table["step"].max())
-    finish(figure, f"Decay factors of the first {last:,} steps", HEIGHT)
+    finish(figure, f"Decay factors, first {last:,} steps", HEIGHT)
     inside = {"orientation": "v", "x": 0.98, "xanchor": "right", "y": 0.04, "yanchor": "bottom"}
-    return figure.update_layout(legend=inside, margin={"t": 84})  # as high as the profiles beside
+    return figure.update_layout(legend=inside)
 
 
 def coefficients(table: pd.DataFrame) -> go.Figure:
@@ -144,12 +146,6 @@ def percent(share: float) -> str:
     ('10.6 %', 'less than 0.01 %', '2.1 %')
     """
     return "less than 0.01 %" if share < 1e-4 else f"{100 * share:.3g} %"
-
-
-def _legend_on_top(figure: go.Figure) -> go.Figure:
-    return figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"t": 84}
-    )
 
 
 def _legend_below(figure: go.Figure) -> go.Figure:

@@ -44,7 +44,7 @@ def address(dashboard, five_runs):
 
 def test_profiles_and_decay_factors_follow_their_formulas(address, visit):
     page = visit(address + "runs=A,E&run=E&sigma=0.2")
-    profile, decay = figures(page, "Profile of 0.200, E", "Decay factors of the first 1,000")
+    profile, decay = figures(page, "Profile of 0.200, E", "Decay factors, first 1,000")
     gamma = gamma_of(0.2)
     ideal = next(trace for trace in profile if trace["name"] == "ideal")
     share = np.array(ideal["x"]) / 400
