@@ -68,16 +68,31 @@ def strength_heatmaps(
                 _say_none(figure, row, column)
                 continue
             figure.add_trace(_heatmap(here, signal, f"coloraxis{row}"), **place)
-            figure.add_vline(timestep, line_color=POINTER, line_width=1.5, **place)
             if (here["block"] == block).any():
                 figure.add_trace(_pointer(timestep, block), **place)
             _block_ticks(figure, here, depths[run], **place)
+    mark_timestep(figure, timestep)
     _colour_scales(figure, signals, limits)
-    timestep_axis(figure)
+    short_timestep_axis(figure)
     figure.update_xaxes(title_text="", selector=lambda axis: axis.showticklabels is False)
     figure.update_annotations(font_size=13)
     figure.update_yaxes(title_text="block", col=1)
     return titled(figure, "Strength of the modulation", where, strength_height(len(signals)))
+
+
+def mark_timestep(figure: go.Figure, timestep: int) -> None:
+    """A line at the slider's place in every panel with data; one update, as `add_vline` is slow."""
+    axes = {trace.xaxis: trace.yaxis for trace in figure.data}
+    line = {"color": POINTER, "width": 1.5}
+    across = {"type": "line", "x0": timestep, "x1": timestep, "y0": 0, "y1": 1, "line": line}
+    shapes = [{**across, "xref": x, "yref": f"{y} domain"} for x, y in axes.items()]
+    figure.update_layout(shapes=[*figure.layout.shapes, *shapes])
+
+
+def short_timestep_axis(figure: go.Figure) -> None:
+    """The x axes as on every page, with words and ticks that fit half a narrow page."""
+    timestep_axis(figure)
+    figure.update_xaxes(title_text="t (999 = noise, 0 = image)", tickvals=[999, 500, 0])
 
 
 def titled(figure: go.Figure, title: str, where: str, height: int) -> go.Figure:
@@ -98,10 +113,10 @@ def with_legend(figure: go.Figure) -> go.Figure:
 
 def _say_none(figure: go.Figure, row: int, column: int) -> None:
     """An empty panel says that the run has no such signal."""
-    where = {"row": row, "col": column}
-    figure.add_annotation(
-        text="none", x=0.5, y=0.5, xref="x domain", yref="y domain", showarrow=False, **where
-    )
+    axes, where = figure.get_subplot(row, column), {"row": row, "col": column}
+    x, y = (sum(axis.domain) / 2 for axis in (axes.xaxis, axes.yaxis))
+    place = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "middle"}
+    figure.add_annotation(text="none", x=x, y=y, showarrow=False, **place)
     figure.update_yaxes(showticklabels=False, ticks="", showgrid=False, **where)
     figure.update_xaxes(showgrid=False, zeroline=False, **where)
 

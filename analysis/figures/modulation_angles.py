@@ -7,12 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures.modulation import POINTER, titled
+from analysis.figures.modulation import mark_timestep, short_timestep_axis, titled
 from analysis.figures.theme import (
     MUTED,
     in_run_order,
     run_style,
-    timestep_axis,
 )
 from analysis.modulation_angles import CIRCLE_BINS, on_circle
 
@@ -98,18 +97,31 @@ def angles_along_timesteps(
         for trace in _pairs(here, wrapped, run):
             figure.add_trace(trace, row=1, col=column)
     top = _top(limit)
-    for turn in np.arange(180, top, 360):
-        for level in (turn, -turn):
-            figure.add_hline(level, line_dash="dot", line_color=MUTED, line_width=1)
-    figure.add_hline(0, line_color=MUTED, line_width=1)
-    figure.add_vline(timestep, line_color=POINTER, line_width=1.5)
-    timestep_axis(figure)
+    turns = [float(turn) for turn in np.arange(180, top, 360)]
+    _levels(figure, [0.0, *turns, *(-turn for turn in turns)])
+    mark_timestep(figure, timestep)
+    short_timestep_axis(figure)
     figure.update_yaxes(range=[-top, top], **_angle_ticks(top))
     figure.update_yaxes(title_text="angle (degrees)", col=1)
     figure.update_annotations(font_size=12)
-    figure.update_xaxes(title_text="t (999 = noise, 0 = image)", tickvals=[999, 500, 0])
     titled(figure, "Angles along the timesteps", where, ALONG_HEIGHT)
-    return figure.update_layout(showlegend=False)
+    return figure.update_layout(showlegend=False, margin={"t": 92})
+
+
+def _levels(figure: go.Figure, levels: Sequence[float]) -> None:
+    """Lines at 0, and dotted ones where an angle wraps."""
+    axes = {trace.yaxis: trace.xaxis for trace in figure.data}
+    shapes = [
+        {
+            "type": "line",
+            **{"x0": 0, "x1": 1, "y0": level, "y1": level},
+            **{"xref": f"{x} domain", "yref": y},
+            "line": {"color": MUTED, "width": 1, "dash": "dot" if level else "solid"},
+        }
+        for y, x in axes.items()
+        for level in levels
+    ]
+    figure.update_layout(shapes=shapes)
 
 
 def _pairs(here: pd.DataFrame, wrapped: pd.DataFrame, run: str) -> list[go.Scatter]:
@@ -136,7 +148,7 @@ def _wrap_words(counted: pd.DataFrame, run: str, runs: Sequence[str]) -> str:
     """How many pairs wrap, and how often in all."""
     times = counted[counted["statistic"] == "wraps"]["value"]
     wrapping = int((times > 0).sum())
-    words = f"{wrapping} of {len(times)} pairs wrap, {int(times.sum())} times in all"
+    words = f"{wrapping} of {len(times)} wrap, {int(times.sum())} times in all"
     return words if len(runs) == 1 else f"{run}: {words}"
 
 

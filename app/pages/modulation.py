@@ -119,15 +119,17 @@ def page(view: View) -> None:
         left, right = st.columns([4, 3], gap="medium")
     else:  # two runs, or nothing to show on the right: full width
         left, right = st.container(), st.container()
+    below = st.container()
     with left:
         strength = _strength(view, chosen)
+    with below:
+        shares = _shares(view, chosen)
+    if strength is not None:  # told before the rest is drawn
+        with place:
+            answer(modulation_answer(strength, shares, chosen.moment))
     with right:
         _rotation(view, chosen)
-    shares = _shares(view, chosen)
     _change(view, chosen)
-    if strength is not None:
-        with place:
-            answer(_answer(strength, shares, chosen))
 
 
 def _controls(view: View) -> Chosen:
@@ -266,7 +268,3 @@ def _change(view: View, chosen: Chosen) -> None:
     where = f"{BRANCHES[chosen.branch]}, {chosen.moment}"
     figure = change_by_block(rows, change_limits(table), chosen.depth, where)
     show(figure, rows, "change", results, definition=CHANGE, formula=CHANGE_FORMULA)
-
-
-def _answer(strength: pd.DataFrame, shares: pd.DataFrame | None, chosen: Chosen) -> str:
-    return modulation_answer(strength, shares, chosen.moment)

@@ -73,7 +73,7 @@ def test_heatmaps_and_circle_show_the_numbers_of_the_tables(address, visit, ten_
     counted = rotation_wraps(run, "final", EVERY_TIMESTEP)
     counted = counted[(counted["branch"] == "mlp") & (counted["block"] == 1)]
     counted = counted[(counted["label"] == 3) & (counted["statistic"] == "wraps")]["value"]
-    words = f"{(counted > 0).sum()} of 8 pairs wrap, {int(counted.sum())} times in all"
+    words = f"{(counted > 0).sum()} of 8 wrap, {int(counted.sum())} times in all"
     assert words in drawn[along]["notes"]
     assert len(drawn[along]["traces"]) == 8
     expect(page.get_by_text(re.compile(r"At t = 500, label 3: in .*pairs of channels")).first
