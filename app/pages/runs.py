@@ -198,10 +198,10 @@ def _words_of_table(quality: pd.DataFrame | None, view: View) -> str:
     judged = quality[quality["images"] == "samples"]
     real = quality.drop_duplicates(["images", "statistic"]).set_index(["images", "statistic"])
     near = judged.loc[judged["statistic"] == "nearest_distance", "value"]
+    read = 100 * real.loc[("held-out", "recognized"), "value"]
     return words + (
         f"Recognized: share of samples ({view.weights_name}, no guidance) that a support vector "
-        f"machine reads as their label; it reads "
-        f"{100 * real.loc[('held-out', 'recognized'), 'value']:.1f} % of held-out digits. Fréchet distance "
+        f"machine reads as their label; it reads {read:.1f} % of held-out digits. Fréchet distance "
         f"to held-out digits, {judged['n'].iloc[0]} against as many; training images have "
         f"{real.loc[('training', 'frechet_distance'), 'value']:.1f}. ±: standard deviation over "
         f"{judged['seeds'].iloc[0]} sampling seeds. Distance to the nearest training image: "
