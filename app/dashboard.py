@@ -8,7 +8,7 @@ import streamlit as st
 from app.addresses import Addresses
 from app.components.address import complete_address
 from app.components.errors import guarded
-from app.components.frame import complete_links, empty, show_notes, start_links
+from app.components.frame import complete_links, empty, question, show_notes, start_links
 from app.components.look import dress
 from app.components.sidebar import Place, sidebar
 from app.library import current_library
@@ -51,6 +51,7 @@ def run_dashboard(entries: Sequence[Entry]) -> None:
 
 def _draw(entry: Entry, view: View) -> None:
     if entry.needs_runs and not view.runs:
+        question(entry.title)
         empty(NO_RUNS)
         return
     view.waiting = True  # if the page breaks off, the settings it has not reached are kept
