@@ -19,8 +19,8 @@ def opened(page: Page) -> Page:
 
 
 def traces(page: Page, number: int) -> list[dict]:
-    """Name and numbers of every trace of one figure."""
-    script = """figure => figure.data.map(
+    """Name and numbers of every trace of one figure, as plotly decoded them."""
+    script = """figure => figure._fullData.map(
         trace => ({name: trace.name, y: Array.from(trace.y || []).map(Number)}))"""
     return page.locator(FIGURES).nth(number).evaluate(script)
 
