@@ -83,8 +83,10 @@ def page(view: View) -> None:
     st.caption(SIGMA_REL)
     run, sigma = _chosen(view, with_averages)
     average = str(Weights("ema", sigma_rel=sigma))
-    profile = _profiles(view, run, average)
-    _samples(view, run, average)
+    profile = None
+    if run.ema_trap is None:  # near-copies are not mixed or drawn as if they were averages
+        profile = _profiles(view, run, average)
+        _samples(view, run, average)
     health = results_of(ema_health, view, HealthSettings(), runs=with_averages, weights="final")
     if health is not None:
         _health_lines(health)
@@ -130,7 +132,7 @@ def _samples(view: View, run: Run, average: str) -> None:
         for weights in (average, "final")
     ]  # fmt: skip
     found = [part for part in parts if part is not None]
-    if not found:
+    if len(found) < len(parts):
         return
     table = pd.concat([part.table for part in found], ignore_index=True)
     rows = table.assign(run=run.name + ", " + table["weights"].map(_row_name))
