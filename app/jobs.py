@@ -16,8 +16,10 @@ from mpdit_core.errors import Cancelled, MPDiTError
 from mpdit_core.progress import reporting
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
+Lane = Literal["quick", "long"]
 AT_ONCE = 2
-"""Jobs computed at the same time; the others wait in line."""
+"""Jobs of one lane computed at the same time; the others wait in line. What takes a moment has a
+lane of its own, so that nobody's page waits for somebody's long computation."""
 
 _logger = logging.getLogger(__name__)
 
@@ -140,10 +142,20 @@ class Board:
     def __init__(self, at_once: int = AT_ONCE, alive: Callable[[Hashable], bool] = lambda _: True):
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(at_once)
+        self._places: dict[Lane, threading.Semaphore] = {
+            "quick": threading.Semaphore(at_once),
+            "long": threading.Semaphore(at_once),
+        }
         self._alive = alive
 
-    def ask(self, key: str, what: str, work: Callable[[], object], asker: Hashable) -> Job:
+    def ask(
+        self,
+        key: str,
+        what: str,
+        work: Callable[[], object],
+        asker: Hashable,
+        lane: Lane = "quick",
+    ) -> Job:
         """Join the job of that key, or start it; one that failed or was stopped starts anew."""
         with self._lock:
             job = self._jobs.get(key)
@@ -151,7 +163,7 @@ class Board:
                 job = self._jobs[key] = Job(key, what, work)
                 name = f"job {key[:12]}"
                 threading.Thread(
-                    target=job.run, args=(self._places,), name=name, daemon=True
+                    target=job.run, args=(self._places[lane],), name=name, daemon=True
                 ).start()
             job.askers.add(asker)
             return job

@@ -109,6 +109,15 @@ def test_only_so_many_compute_at_once():
     assert most[0] == 2
 
 
+def test_what_takes_a_moment_does_not_wait_for_long_work():
+    board = Board(at_once=1)
+    long = board.ask("long", "", Work(), "you", "long")
+    assert wait_for(lambda: long.state == "running")
+    quick = board.ask("quick", "", Work(steps=1), "me", "quick")
+    assert wait_for(lambda: quick.state == "done") and not long.over
+    board.withdraw("long", "you")
+
+
 def test_a_failure_is_kept_as_one_sentence_until_it_is_forgotten():
     def work() -> None:
         raise BadData("There are no images in the folder; name one that has some.")

@@ -123,7 +123,7 @@ def template(background: str) -> go.layout.Template:
     layout = {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": TEXT[background]},
+        "font": {"family": "Source Sans, system-ui, sans-serif", "size": 13, "color": TEXT[background]},
         "title": {"x": 0, "xref": "container", "xanchor": "left", "font": {"size": 16}},
         "margin": {"l": 56, "r": 24, "t": 56, "b": 48},
         "xaxis": axis,

@@ -57,7 +57,7 @@ def _state_of(jobs: Sequence[Job], share: float) -> str:
     """How far, what is being done, and how long it will take, in words."""
     over = sum(job.over for job in jobs)
     busy = next((job for job in jobs if job.state == "running"), None)
-    parts = [f"{share:.0%}", f"{over} of {len(jobs)} done" if len(jobs) > 1 else ""]
+    parts = [f"{100 * share:.0f} %", f"{over} of {len(jobs)} done" if len(jobs) > 1 else ""]
     parts.append(busy.progress.what if busy else "waiting for other computations")
     parts.append(time_left(seconds_left(jobs)))
     return ", ".join(part for part in parts if part)

@@ -90,7 +90,7 @@ def _sources(parts: Sequence[Results]) -> pd.DataFrame:
             "analysis": part.question.name,
             "checkpoint (sha256)": str(source.get("checkpoint", ""))[:12],
             "seconds": source.get("seconds"),
-            "computed": source.get("written"),
+            "computed (UTC)": str(source.get("written", ""))[:16].replace("T", " "),
         }
         for part in parts
         for source in part.sources

@@ -15,6 +15,7 @@ from analysis.question import Question
 from analysis.store import Store, named
 from app.components.cards import offer, progress_card, show_failures
 from app.components.work import BOARD, pressed, this_session
+from app.jobs import Lane
 from app.link import listed
 from app.view import View
 from mpdit_core.errors import MPDiTError
@@ -112,10 +113,10 @@ class _Request:
         failed = self.failures()
         return [part for part in self.parts if self._lacks(part) and part.key not in failed]
 
-    def start(self) -> None:
+    def start(self, lane: Lane) -> None:
         """Put all that is unanswered on the board."""
         for part in self.unanswered():
-            BOARD.ask(part.key, self.words([part]), self._work(part), this_session())
+            BOARD.ask(part.key, self.words([part]), self._work(part), this_session(), lane)
 
     def reload(self) -> None:
         """Read what has been stored since."""
@@ -162,7 +163,7 @@ def _computed(request: _Request, at_once: bool, cost: str, height: int) -> bool:
     if idle:
         offer(idle, request.words(parts), cost, height)
         return False
-    request.start()
+    request.start("quick" if at_once else "long")
     if _over_shortly(keys):
         request.reload()
         if not request.unanswered():
