@@ -44,7 +44,7 @@ def run_dashboard(entries: Sequence[Entry]) -> None:
     _draw(entry, view)
     link = view.complete()
     show_notes(notes, view)
-    complete_links(view, link.query())
+    complete_links(link.query())
     with st.sidebar:
         complete_address(addresses.current.url_path, link.query())
 

@@ -92,9 +92,14 @@ class View(Widgets):
         return held.link(self.page)
 
 
+def held_view() -> Held:
+    """What this session remembers."""
+    return st.session_state.setdefault(_HELD, Held())
+
+
 def open_view(page: str, library: Library) -> View:
     """The view of this script run: from the link where that is news, else from the session."""
-    held = st.session_state.setdefault(_HELD, Held())
+    held = held_view()
     link = read_link(st.query_params.to_dict())
     another_page, held.page = held.page != page, page
     context = get_script_run_ctx()

@@ -17,8 +17,8 @@ from analysis.figures.theme import (
     in_run_order,
     label_line_ends,
     mark_one,
-    recoloured,
     run_style,
+    template,
     timestep_axis,
 )
 
@@ -112,10 +112,10 @@ def test_a_line_is_named_at_its_end_in_its_colour():
     assert figure.layout.annotations[0].y == 2 and figure.layout.showlegend is False
 
 
-def test_a_figure_is_redrawn_for_the_dark_and_stays_as_it_is():
+def test_a_finished_figure_is_for_white_and_takes_the_look_of_the_dark():
     figure = mark_one(finish(go.Figure(go.Scatter(x=[1], y=[1])), "Magnitude by block"))
-    dark = recoloured(figure, "dark")
-    assert dark.layout.template.layout.font.color == TEXT["dark"]
     assert figure.layout.template.layout.font.color == TEXT["light"]
-    assert dark.layout.title.text == "Magnitude by block"
-    assert dark.layout.uirevision == figure.layout.uirevision is not None
+    figure.update_layout(template=template("dark"))
+    assert figure.layout.template.layout.font.color == TEXT["dark"]
+    assert figure.layout.title.text == "Magnitude by block"
+    assert figure.layout.uirevision is not None and figure.layout.height > 0

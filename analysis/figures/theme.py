@@ -1,7 +1,7 @@
 """One look for every figure: a colour, marker and dash per run, and scales that are comparable.
 
 A figure function ends with `finish(figure, title)`. Figures are drawn for a white page; the
-dashboard redraws them on its dark background with `recoloured`.
+dashboard gives them the `template` of its own background.
 """
 
 import math
@@ -102,11 +102,6 @@ def finish(figure: go.Figure, title: str, height: int = HEIGHT) -> go.Figure:
     return figure
 
 
-def recoloured(figure: go.Figure, background: str) -> go.Figure:
-    """A copy of the figure for the background "light" or "dark"; the figure itself stays."""
-    return go.Figure(figure).update_layout(template=template(background))
-
-
 def template(background: str) -> go.layout.Template:
     """Transparent paper, readable text and quiet grid for the background "light" or "dark"."""
     axis = {
@@ -123,7 +118,11 @@ def template(background: str) -> go.layout.Template:
     layout = {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "Source Sans, system-ui, sans-serif", "size": 13, "color": TEXT[background]},
+        "font": {
+            "family": "Source Sans, system-ui, sans-serif",
+            "size": 13,
+            "color": TEXT[background],
+        },
         "title": {"x": 0, "xref": "container", "xanchor": "left", "font": {"size": 16}},
         "margin": {"l": 56, "r": 24, "t": 56, "b": 48},
         "xaxis": axis,

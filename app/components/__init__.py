@@ -18,10 +18,11 @@
 
 and one line in the list of `app/main.py`. A page never computes, never imports torch or another
 page, and never touches `st.query_params`: `view.choice`, `view.slider`, `view.number`,
-`view.toggle`, `view.several`, `view.focus` are widgets whose values live in the link.
+`view.toggle`, `view.several`, `view.focus` are widgets whose values live in the link. A control
+that changes one figure only stands with it in a function under `@part`, which is drawn alone.
 """
 
-from app.components.errors import guarded
+from app.components.errors import guarded, part
 from app.components.figure import how_computed, show
 from app.components.frame import answer, empty, question
 from app.components.results import Results, results_of
@@ -34,6 +35,7 @@ __all__ = [
     "empty",
     "guarded",
     "how_computed",
+    "part",
     "question",
     "results_of",
     "show",

@@ -12,7 +12,7 @@ Parameters = ParamSpec("Parameters")
 
 
 def guarded(draw: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Show what goes wrong inside as one sentence. Put it under `st.fragment` of a page's own."""
+    """Show what goes wrong inside as one sentence."""
 
     @wraps(draw)
     def safely(*arguments: Parameters.args, **named: Parameters.kwargs) -> None:
@@ -22,3 +22,11 @@ def guarded(draw: Callable[Parameters, None]) -> Callable[Parameters, None]:
             st.error(one_sentence(error))
 
     return safely
+
+
+def part(draw: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """A part of a page that is drawn again on its own when one of its controls moves.
+
+    For controls that change one figure only: the rest of the page is not drawn again, and the
+    answer comes sooner. Ask for results outside, hand them in, and use nothing else from inside."""
+    return st.fragment(guarded(draw))

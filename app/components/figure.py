@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.figures.theme import BACKGROUND, HEIGHT, recoloured, template
+from analysis.figures.theme import BACKGROUND, HEIGHT, template
 from app.components.frame import link_here
 from app.components.results import Results
 from app.selection import weights_label
@@ -35,7 +35,7 @@ def show(
     st.caption(definition, help=formula or None)
     title = figure.layout.title.text or key
     event = st.plotly_chart(
-        recoloured(figure, _background()),
+        figure.update_layout(template=template(_background())),
         width="stretch",
         height=int(figure.layout.height or HEIGHT),
         theme=None,

@@ -5,10 +5,9 @@ from urllib.parse import urlsplit
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app.view import View
+from app.view import View, held_view
 
 _PLACES = "places of the link"
-_ADDRESS = "address of the page"
 
 
 def question(sentence: str) -> None:
@@ -32,8 +31,8 @@ def link_here() -> None:
     """The whole view as a link to copy; completed when the page has asked for all its settings."""
     place = st.empty()
     st.session_state.setdefault(_PLACES, []).append(place)
-    if query := st.session_state.get(_ADDRESS):
-        place.code(query, language=None)
+    held = held_view()
+    place.code(_address(held.link(held.page).query()), language=None)
 
 
 def start_links() -> None:
@@ -41,14 +40,17 @@ def start_links() -> None:
     st.session_state[_PLACES] = []
 
 
-def complete_links(view: View, query: str) -> None:
+def complete_links(query: str) -> None:
     """Write the finished link into every fold of the page."""
-    parts = urlsplit(st.context.url or "")
-    text = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
-    st.session_state[_ADDRESS] = text
     places: list[DeltaGenerator] = st.session_state.get(_PLACES, [])
     for place in places:
-        place.code(text, language=None)
+        place.code(_address(query), language=None)
+
+
+def _address(query: str) -> str:
+    """The page's address with this query."""
+    parts = urlsplit(st.context.url or "")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
 
 
 def show_notes(place: DeltaGenerator, view: View) -> None:

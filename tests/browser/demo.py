@@ -8,7 +8,7 @@ import streamlit as st
 
 from analysis.figures.theme import finish, run_style
 from analysis.question import question as analysis
-from app.components import View, answer, question, results_of, show
+from app.components import View, answer, part, question, results_of, show
 from app.dashboard import Entry, run_dashboard
 from mpdit_core.config import Settings
 from mpdit_core.errors import BadData
@@ -54,12 +54,19 @@ def controls(view: View) -> None:
     labels = view.several("labels", "Labels", list(range(10)), [0, 1])
     run = view.focus()
     answer(f"t={t} branch={branch} share={share:.1f} log={log} labels={labels} run={run.name}")
-    st.text(f"runs={','.join(view.run_names)} weights={view.weights}")
+    st.text(f"runs={','.join(view.run_names)} weights={view.weights} drawn={time.monotonic()}")
+    alone(view)
     if view.toggle("bug", "Bug", False):
         raise ZeroDivisionError("a bug of the page")
     results = results_of(waiting, view, Wait())
     if results is not None:
         show(chart(results.table), results.table, "rows", results, definition="y: the step.")
+
+
+@part
+def alone(view: View) -> None:
+    zoom = view.choice("zoom", "Zoom", [1, 2, 3], kind="slider")
+    st.text(f"zoom={zoom}")
 
 
 def long_work(view: View) -> None:

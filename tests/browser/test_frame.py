@@ -1,7 +1,6 @@
 """The frame in a real Chromium: the link, Back, two people, long work, failures."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -239,14 +238,6 @@ def test_the_place_of_a_figure_has_its_height_while_it_is_computed(demo, visit):
     assert abs(height - chart) < 40, (height, chart, before)
 
 
-def test_a_setting_answers_quickly_once_the_table_is_there(demo, visit):
-    page = visit(demo.url + "/?runs=A,E")
-    page.get_by_text("Logarithmic").click()
-    start = time.monotonic()
-    shown(page, "log=True")
-    print(f"a toggle answers in {time.monotonic() - start:.2f} s")
-
-
 def test_the_first_page_has_an_address_of_its_own_and_back_finds_it(demo, visit):
     page = visit(demo.url + "/controls?runs=A&log=1")
     shown(page, "log=True")
@@ -265,3 +256,21 @@ def test_an_address_of_no_page_opens_the_nearest_and_says_so(demo, visit):
     choose(page, "Steps", "20")
     shown(page, "5 rows")
     expect(page).to_have_url(re.compile(r"/lonk\?runs=A&.*steps=20"))
+
+
+def test_a_part_of_a_page_is_drawn_alone_and_its_control_is_in_the_link(demo, visit):
+    page = visit(demo.url + "/?runs=A&zoom=2")
+    shown(page, "zoom=2")
+    drawn_at = page.get_by_text("drawn=").inner_text()
+    page.get_by_role("slider", name="Zoom").first.press("ArrowRight")
+    shown(page, "zoom=3")
+    settle(page)
+    assert page.get_by_text("drawn=").inner_text() == drawn_at
+    expect(page).to_have_url(re.compile(r"runs=A&.*zoom=3"))
+    page.get_by_text("Logarithmic").click()
+    shown(page, "log=True")
+    shown(page, "zoom=3")
+    page.go_back()
+    shown(page, "log=False")
+    page.go_back()
+    shown(page, "zoom=2")
