@@ -140,7 +140,8 @@ def template(background: str) -> go.layout.Template:
         },
         "colorway": [RUN_STYLES[name].colour for name in "ABCDE"],
     }
-    return go.layout.Template(layout=layout)
+    bar = {"title": {"font": {"size": 13}}, "tickfont": {"size": 12}, "outlinewidth": 0}
+    return go.layout.Template(layout=layout, data={"heatmap": [{"colorbar": bar}]})
 
 
 DIVERGING = [
