@@ -46,7 +46,7 @@ def run_dashboard(entries: Sequence[Entry]) -> None:
     show_notes(notes, view)
     complete_links(link.query())
     with st.sidebar:
-        complete_address(addresses.current.url_path, link.query())
+        complete_address(addresses.current.url_path, link.query(), view.came_from)
 
 
 def _draw(entry: Entry, view: View) -> None:

@@ -18,6 +18,8 @@ class Held:
     page: str = ""
     unchecked: set[str] = field(default_factory=set)
     turn: int = 0
+    address: str = ""
+    """The query that the browser shows, as far as this session has written it."""
     notes: list[str] = field(default_factory=list)
     known_links: set[str] = field(default_factory=set)
 

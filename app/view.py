@@ -35,6 +35,8 @@ class View(Widgets):
     weights: Weights
     held: Held
     turn: int
+    came_from: tuple[str, ...] = ()
+    """What the browser's address may have been when this run began."""
     shown: dict[str, str] = field(default_factory=dict)
     """The settings asked for in this run, as text."""
     waiting: bool = False
@@ -73,6 +75,7 @@ class View(Widgets):
         self.held.notes.clear()
         link = self.held.link(self.page)
         self.held.known_links.add(link.query())
+        self.held.address = link.query()
         st.query_params.from_dict(link.parameters())
 
     def complete(self) -> Link:
@@ -88,7 +91,8 @@ class View(Widgets):
             held.unchecked.clear()
             stored = {}
         held.settings[self.page] = {**self.shown, **stored, **self.shown}
-        held.known_links.add(held.link(self.page).query())
+        held.address = held.link(self.page).query()
+        held.known_links.add(held.address)
         return held.link(self.page)
 
 
@@ -108,7 +112,9 @@ def open_view(page: str, library: Library) -> View:
         held.notes.clear()
     if another_page or went_back or link.query() not in held.known_links:
         _adopt(held, page, link, went_back)
-    return _resolved(held, page, library)
+    view = _resolved(held, page, library)
+    view.came_from = (link.query(), held.address)
+    return view
 
 
 def _adopt(held: Held, page: str, link: Link, went_back: bool) -> None:

@@ -5,16 +5,23 @@ button. This replaces the address in place instead. Streamlit itself need not kn
 what the address says.
 """
 
+from collections.abc import Iterable
+
 import streamlit as st
 from streamlit.components.v2 import component
 
 _REPLACE = """
+const sorted = (query) => {
+  const parameters = new URLSearchParams(query);
+  parameters.sort();
+  return parameters.toString();
+};
 export default function({ data }) {
   const here = window.location;
   const page = here.pathname.replace(/\\/+$/, "").split("/").pop();
-  const same = here.search.replace(/^\\?/, "") === data.query;
-  // Another page may already be on its way; its address is not ours to change.
-  if (!same && page === encodeURIComponent(data.page)) {
+  // The user may have moved on since: another page, another setting. That address is not ours.
+  const expected = data.expected.map(sorted).includes(sorted(here.search));
+  if (expected && page === encodeURIComponent(data.page)) {
     window.history.replaceState(window.history.state, "", here.pathname + "?" + data.query);
   }
 }
@@ -26,8 +33,10 @@ def _component():
     return component("mpdit_address", js=_REPLACE)
 
 
-def complete_address(page: str, query: str) -> None:
-    """Make `query` the address's part after "?", if the browser still shows this page.
+def complete_address(page: str, query: str, expected: Iterable[str]) -> None:
+    """Make `query` the address's part after "?", if the browser still shows what this run drew.
 
-    page: the last part of its path, empty at the bare address."""
-    _component()(key="address", data={"page": page, "query": query}, height=1)
+    page: the last part of its path, empty at the bare address. expected: the queries that the
+    browser may have had when the run began."""
+    data = {"page": page, "query": query, "expected": list(expected)}
+    _component()(key="address", data=data, height=1)

@@ -274,3 +274,14 @@ def test_a_part_of_a_page_is_drawn_alone_and_its_control_is_in_the_link(demo, vi
     shown(page, "log=False")
     page.go_back()
     shown(page, "zoom=2")
+
+
+def test_an_address_completed_late_does_not_undo_what_the_user_did_meanwhile(demo, visit):
+    page = visit(demo.url + "/?runs=A&zoom=2")
+    page.get_by_role("slider", name="Zoom").first.press("ArrowRight")
+    expect(page).to_have_url(re.compile("zoom=3"))
+    page.get_by_text("Logarithmic").click()  # the whole page is drawn, the address completed again
+    shown(page, "log=True")
+    settle(page)
+    page.wait_for_timeout(1000)
+    expect(page).to_have_url(re.compile(r"runs=A&.*log=1.*zoom=3"))
