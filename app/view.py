@@ -118,9 +118,10 @@ def open_view(page: str, library: Library) -> View:
 
 
 def _adopt(held: Held, page: str, link: Link, went_back: bool) -> None:
-    held.runs = held.runs if link.runs is None else link.runs
-    held.weights = held.weights if link.weights is None else link.weights
-    if link.settings or went_back:  # an address without settings, gone back to, had the defaults
+    # An address that was left before it was completed, and is gone back to, showed the defaults.
+    held.runs = held.runs if link.runs is None and not went_back else link.runs
+    held.weights = held.weights if link.weights is None and not went_back else link.weights
+    if link.settings or went_back:
         held.settings[page] = dict(link.settings)
         held.unchecked = set(link.settings)
     held.known_links.add(link.query())

@@ -18,7 +18,7 @@ from app.selection import (
     weights_label,
     weights_of,
 )
-from app.view import View
+from app.view import View, _adopt
 from app.widgets import nearest_number, nearest_option
 from mpdit_core.errors import NoSuchWeights
 from mpdit_core.runs import BrokenRun, Run, Weights
@@ -295,3 +295,12 @@ def test_a_run_that_goes_on_after_a_change_does_not_undo_it():
     held.settings["page"], held.turn = {"t": "0", "log": "0"}, 2
     assert view.complete().settings == {"t": "0", "log": "0"}
     assert held.settings["page"] == {"t": "0", "log": "0"}
+
+
+def test_going_back_to_an_address_that_was_never_completed_shows_its_defaults():
+    held = Held(runs=("A",), weights="initial", settings={"page": {"t": "0"}})
+    _adopt(held, "page", read_link({"runs": "A"}), went_back=True)
+    assert (held.runs, held.weights, held.settings["page"]) == (("A",), None, {})
+    held.weights = "initial"
+    _adopt(held, "page", read_link({}), went_back=False)
+    assert (held.runs, held.weights) == (("A",), "initial")
