@@ -8,7 +8,7 @@ address quietly (`components/address.py`). `bind="query-params"` of Streamlit 1.
 it leaves defaults out, and loses a page's own parameters on the way back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +64,19 @@ class View(Widgets):
 
     def change(self, **texts: str) -> None:
         """Set settings as the user would, from a callback; the link follows."""
+        if went_back():
+            return
         stored = self.held.settings.setdefault(self.page, {})
         self.held.settings[self.page] = {**self.shown, **stored, **texts}
         self.held.unchecked.difference_update(texts)
+        self.push()
+
+    def choose(self, runs: Sequence[str] | None = None, weights: str | None = None) -> None:
+        """Set runs or weights for all pages, from a callback; the link follows."""
+        if went_back():
+            return
+        self.held.runs = self.held.runs if runs is None else tuple(runs)
+        self.held.weights = self.held.weights if weights is None else weights
         self.push()
 
     def push(self) -> None:
@@ -101,27 +111,32 @@ def held_view() -> Held:
     return st.session_state.setdefault(_HELD, Held())
 
 
+def went_back() -> bool:
+    """Whether the browser's back or forward button started this run: the address alone counts.
+
+    The browser still sends what its widgets show; to a callback that looks like a click."""
+    return bool(getattr(get_script_run_ctx(), "is_history_navigation", False))
+
+
 def open_view(page: str, library: Library) -> View:
     """The view of this script run: from the link where that is news, else from the session."""
     held = held_view()
     link = read_link(st.query_params.to_dict())
     another_page, held.page = held.page != page, page
-    context = get_script_run_ctx()
-    went_back = bool(getattr(context, "is_history_navigation", False))
-    if another_page or went_back:
+    if another_page or went_back():
         held.notes.clear()
-    if another_page or went_back or link.query() not in held.known_links:
-        _adopt(held, page, link, went_back)
+    if another_page or went_back() or link.query() not in held.known_links:
+        _adopt(held, page, link, went_back())
     view = _resolved(held, page, library)
     view.came_from = (link.query(), held.address)
     return view
 
 
-def _adopt(held: Held, page: str, link: Link, went_back: bool) -> None:
+def _adopt(held: Held, page: str, link: Link, back: bool) -> None:
     # An address that was left before it was completed, and is gone back to, showed the defaults.
-    held.runs = held.runs if link.runs is None and not went_back else link.runs
-    held.weights = held.weights if link.weights is None and not went_back else link.weights
-    if link.settings or went_back:
+    held.runs = held.runs if link.runs is None and not back else link.runs
+    held.weights = held.weights if link.weights is None and not back else link.weights
+    if link.settings or back:
         held.settings[page] = dict(link.settings)
         held.unchecked = set(link.settings)
     held.known_links.add(link.query())

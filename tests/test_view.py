@@ -299,8 +299,8 @@ def test_a_run_that_goes_on_after_a_change_does_not_undo_it():
 
 def test_going_back_to_an_address_that_was_never_completed_shows_its_defaults():
     held = Held(runs=("A",), weights="initial", settings={"page": {"t": "0"}})
-    _adopt(held, "page", read_link({"runs": "A"}), went_back=True)
+    _adopt(held, "page", read_link({"runs": "A"}), back=True)
     assert (held.runs, held.weights, held.settings["page"]) == (("A",), None, {})
     held.weights = "initial"
-    _adopt(held, "page", read_link({}), went_back=False)
+    _adopt(held, "page", read_link({}), back=False)
     assert (held.runs, held.weights) == (("A",), "initial")

@@ -46,8 +46,7 @@ def _choose_runs(view: View) -> None:
         st.session_state[key] = list(view.run_names)
 
     def changed() -> None:
-        view.held.runs = tuple(st.session_state[key])
-        view.push()
+        view.choose(runs=st.session_state[key])
 
     st.multiselect("Runs", view.library.names, key=key, on_change=changed)
 
@@ -62,13 +61,12 @@ def _choose_weights(view: View) -> None:
     current = str(view.weights) if str(view.weights) in saved else OTHER_WIDTH
     if current not in options:
         options.append(current)
-    if st.session_state.get(key) not in options or not _is_other_kept(key, current):
+    if st.session_state.get(key) != current:
         st.session_state[key] = current
 
     def changed() -> None:
         chosen = st.session_state[key]
-        view.held.weights = "ema-0.075" if chosen == OTHER_WIDTH else chosen
-        view.push()
+        view.choose(weights="ema-0.075" if chosen == OTHER_WIDTH else chosen)
 
     def words(option: str) -> str:
         return "EMA of another width" if option == OTHER_WIDTH else weights_label(option)
@@ -79,18 +77,13 @@ def _choose_weights(view: View) -> None:
         _choose_width(view)
 
 
-def _is_other_kept(key: str, current: str) -> bool:
-    return st.session_state[key] == current
-
-
 def _choose_width(view: View) -> None:
     key, held = "shared/sigma_rel", view.weights.sigma_rel or 0.1
     if key not in st.session_state or st.session_state[key] != held:
         st.session_state[key] = held
 
     def changed() -> None:
-        view.held.weights = str(Weights("ema", sigma_rel=st.session_state[key]))
-        view.push()
+        view.choose(weights=str(Weights("ema", sigma_rel=st.session_state[key])))
 
     low, high = NARROWEST, round(WIDEST - 0.0005, 3)
     help = "sigma_rel: the standard deviation of the average's profile, as a share of training."

@@ -95,6 +95,20 @@ def test_back_undoes_one_change_and_one_page_at_a_time(demo, visit):
     shown(page, "runs=A,E weights=initial")
 
 
+def test_going_back_faster_than_the_server_answers_is_no_new_change(demo, visit):
+    page = visit(demo.url + "/?runs=A,E&log=0")
+    page.get_by_text("Logarithmic").click()
+    shown(page, "log=True")
+    page.get_by_text("mlp", exact=True).click()
+    shown(page, "branch=mlp")
+    page.evaluate("history.back(); setTimeout(() => history.back(), 30)")
+    shown(page, "branch=attn share=0.5 log=False")
+    settle(page)
+    expect(page).to_have_url(re.compile("branch=attn.*log=0"))
+    page.evaluate("history.forward(); setTimeout(() => history.forward(), 30)")
+    shown(page, "branch=mlp share=0.5 log=True")
+
+
 def test_runs_and_weights_stay_on_the_way_to_another_page_and_settings_on_return(demo, visit):
     page = visit(demo.url + "/?runs=A,E&t=0")
     shown(page, "t=0")
