@@ -9,6 +9,10 @@ _STYLE = """<style>
 .stMainBlockContainer h2 { font-size: 1.6rem; font-weight: 600; padding-bottom: 0.75rem; }
 [data-testid="stSidebar"] hr { margin: 0.75rem 0; }
 [data-testid="stStatusWidget"] { opacity: 0.6; }
+/* Streamlit makes a changed chart anew, and for a moment keeps the old one under it: the page
+   would jump by its height at every move of a slider. */
+.stElementContainer:has(.stPlotlyChart)
+  + .stElementContainer[data-stale="true"]:has(.stPlotlyChart) { display: none; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 2.5rem 1rem; }
   .stMainBlockContainer h2 { font-size: 1.3rem; }
