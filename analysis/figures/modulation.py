@@ -41,16 +41,13 @@ def strength_height(signals: int) -> int:
 def strength_heatmaps(
     rows: pd.DataFrame,
     limits: Mapping[str, float],
-    timestep: int,
-    block: int,
     depths: Mapping[str, int],
     where: str,
 ) -> go.Figure:
     """rows: `modulation_strength` of one branch (and of the final layer), one label a run.
 
     limits: the end of each signal's colour scale (`largest`), the same for every choice of the
-    page; timestep and block (from 0): what is chosen; depths: run -> blocks;
-    where: branch and label in words."""
+    page; depths: run -> blocks; where: branch and label in words. `mark_cell` marks the chosen."""
     runs, signals = in_run_order(rows["run"]), signals_in(rows)
     figure = make_subplots(
         rows=len(signals),
@@ -68,10 +65,7 @@ def strength_heatmaps(
                 _say_none(figure, row, column)
                 continue
             figure.add_trace(_heatmap(here, signal, f"coloraxis{row}"), **place)
-            if (here["block"] == block).any():
-                figure.add_trace(_pointer(timestep, block), **place)
             _block_ticks(figure, here, depths[run], **place)
-    mark_timestep(figure, timestep)
     _colour_scales(figure, signals, limits)
     short_timestep_axis(figure)
     figure.update_xaxes(title_text="", selector=lambda axis: axis.showticklabels is False)
@@ -80,13 +74,22 @@ def strength_heatmaps(
     return titled(figure, "Strength of the modulation", where, strength_height(len(signals)))
 
 
+def mark_cell(figure: go.Figure, timestep: int, block: int) -> go.Figure:
+    """The slider's place, and a ring around the chosen block (from 0) where a panel has it."""
+    rings = [_ring(trace, timestep, block) for trace in figure.data if block + 1 in trace.y]
+    mark_timestep(figure, timestep)
+    return figure.add_traces(rings)
+
+
 def mark_timestep(figure: go.Figure, timestep: int) -> None:
-    """A line at the slider's place in every panel with data; one update, as `add_vline` is slow."""
+    """A line at the slider's place in every panel with data.
+
+    Assigned at once: `add_vline` and `update_layout` would go through the shapes one by one."""
     axes = {trace.xaxis: trace.yaxis for trace in figure.data}
     line = {"color": POINTER, "width": 1.5}
     across = {"type": "line", "x0": timestep, "x1": timestep, "y0": 0, "y1": 1, "line": line}
     shapes = [{**across, "xref": x, "yref": f"{y} domain"} for x, y in axes.items()]
-    figure.update_layout(shapes=[*figure.layout.shapes, *shapes])
+    figure.layout.shapes = [*figure.layout.shapes, *shapes]
 
 
 def short_timestep_axis(figure: go.Figure) -> None:
@@ -144,11 +147,13 @@ def _heatmap(here: pd.DataFrame, signal: str, coloraxis: str) -> go.Heatmap:
     )
 
 
-def _pointer(timestep: int, block: int) -> go.Scatter:
-    """The chosen cell. It must not catch clicks meant for the heatmap."""
+def _ring(panel: Any, timestep: int, block: int) -> go.Scatter:
+    """It must not catch clicks meant for the heatmap."""
     return go.Scatter(
         x=[timestep],
         y=[block + 1],
+        xaxis=panel.xaxis,
+        yaxis=panel.yaxis,
         mode="markers",
         marker={"symbol": "circle-open", "size": 9, "color": POINTER, "line": {"width": 2}},
         hoverinfo="skip",

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures.modulation import mark_timestep, short_timestep_axis, titled
+from analysis.figures.modulation import short_timestep_axis, titled
 from analysis.figures.theme import (
     MUTED,
     in_run_order,
@@ -80,13 +80,13 @@ def angles_along_timesteps(
     rows: pd.DataFrame,
     counted: pd.DataFrame,
     limit: float,
-    timestep: int,
     where: str,
 ) -> go.Figure:
     """rows: `rotation_angles` at one block, branch and label of each run, all its timesteps.
 
     counted: `rotation_wraps` at the same place; limit: the largest absolute angle (radians) of any
-    choice of the page. Pairs that wrap are drawn strong, the others faint."""
+    choice of the page. Pairs that wrap are drawn strong, the others faint; `mark_timestep` marks
+    the slider's place."""
     runs = in_run_order(rows["run"])
     titles = [_wrap_words(counted[counted["run"] == run], run, runs) for run in runs]
     figure = make_subplots(
@@ -99,7 +99,6 @@ def angles_along_timesteps(
     top = _top(limit)
     turns = [float(turn) for turn in np.arange(180, top, 360)]
     _levels(figure, [0.0, *turns, *(-turn for turn in turns)])
-    mark_timestep(figure, timestep)
     short_timestep_axis(figure)
     figure.update_yaxes(range=[-top, top], **_angle_ticks(top))
     figure.update_yaxes(title_text="angle (degrees)", col=1)
@@ -121,7 +120,7 @@ def _levels(figure: go.Figure, levels: Sequence[float]) -> None:
         for y, x in axes.items()
         for level in levels
     ]
-    figure.update_layout(shapes=shapes)
+    figure.layout.shapes = shapes
 
 
 def _pairs(here: pd.DataFrame, wrapped: pd.DataFrame, run: str) -> list[go.Scatter]:

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -102,6 +103,7 @@ def finish(figure: go.Figure, title: str, height: int = HEIGHT) -> go.Figure:
     return figure
 
 
+@lru_cache
 def template(background: str) -> go.layout.Template:
     """Transparent paper, readable text and quiet grid for the background "light" or "dark"."""
     axis = {

@@ -2,7 +2,7 @@
 
     from analysis.figures.stream import magnitude_by_block
     from analysis.stream import StreamSettings, stream_magnitude
-    from app.components import View, answer, question, results_of, show
+    from app.components import View, answer, built, question, results_of, show
 
     def page(view: View) -> None:
         question("Does the stream keep its magnitude from block to block?")
@@ -12,7 +12,7 @@
         t = view.choice("t", "Timestep", timesteps_of(results.table), 500, kind="slider")
         rows = at_timestep(results.table, t)
         answer(stream_answer(rows))
-        show(magnitude_by_block(rows), rows, "stream", results,
+        show(built(magnitude_by_block, rows), rows, "stream", results,
              definition="Magnitude: root mean square over the channels of a token.",
              formula=r"$M[x] = \\sqrt{\\frac{1}{n}\\sum_i E[x_i^2]}$")
 
@@ -20,8 +20,10 @@ and one line in the list of `app/main.py`. A page never computes, never imports 
 page, and never touches `st.query_params`: `view.choice`, `view.slider`, `view.number`,
 `view.toggle`, `view.several`, `view.focus` are widgets whose values live in the link. A control
 that changes one figure only stands with it in a function under `@part`, which is drawn alone.
+`built` keeps a figure, so that a slider that only moves a mark on it answers at once.
 """
 
+from app.components.built import built
 from app.components.errors import guarded, part
 from app.components.figure import how_computed, show
 from app.components.frame import answer, empty, question
@@ -32,6 +34,7 @@ __all__ = [
     "Results",
     "View",
     "answer",
+    "built",
     "empty",
     "guarded",
     "how_computed",

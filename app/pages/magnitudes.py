@@ -24,7 +24,7 @@ from analysis.magnitudes import (
     magnitudes,
 )
 from analysis.probing import ProbeSettings
-from app.components import Results, View, answer, question, results_of, show
+from app.components import Results, View, answer, built, question, results_of, show
 
 SOURCES = {"noised": "held-out images, noised", "trajectory": "the sampler's own path"}
 PATH_COST = "Follow the sampler's own path of each run, about 10 s a run"
@@ -114,7 +114,7 @@ def _panels(
     title = "Token magnitude from block to block" + (
         "" if timestep is None else f", t = {timestep}"
     )
-    figure = magnitude_panels(rows, grey, log=log, title=title)
+    figure = built(magnitude_panels, rows, grey, log=log, title=title)
     drawn = rows if grey is None else pd.concat([rows, grey], ignore_index=True)
     made_from = [part for part in results if part is not None]
     show(figure, drawn, "panels", made_from, definition=PANELS, formula=FORMULA)
@@ -138,7 +138,7 @@ def _map_and_bars(view: View, trained: Results, spread: Results | None, label: i
     words = f"{QUANTITIES[point]}, {BRANCHES[branch]}"
     here, beside = st.columns(2)
     with here:
-        figure = magnitude_map(own, rows["mean"], cell, f"{run.name}: {words}")
+        figure = built(magnitude_map, own, rows["mean"], cell, f"{run.name}: {words}")
         show(figure, own, MAP_KEY, trained, definition=MAP, formula=FORMULA,
              select=lambda: _clicked(view))  # fmt: skip
     if spread is None:
@@ -147,7 +147,7 @@ def _map_and_bars(view: View, trained: Results, spread: Results | None, label: i
         tokens = at(spread.table, timestep=cell[1], label=label, point=point, branch=branch)
         tokens = distribution(tokens[tokens["block"] == cell[0]])
         title = f"Tokens at block {cell[0] + 1}, t = {cell[1]}"
-        figure = magnitude_histogram(tokens, title)
+        figure = built(magnitude_histogram, tokens, title)
         show(figure, tokens, "tokens", spread, definition=BARS, formula=FORMULA)
 
 

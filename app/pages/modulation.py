@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from analysis.figures.modulation import strength_heatmaps, strength_height
+from analysis.figures.modulation import (
+    mark_cell,
+    mark_timestep,
+    strength_heatmaps,
+    strength_height,
+)
 from analysis.figures.modulation_angles import (
     ALONG_HEIGHT,
     CIRCLE_HEIGHT,
@@ -28,7 +33,7 @@ from analysis.modulation_angles import (
 from analysis.modulation_answer import modulation_answer
 from analysis.modulation_change import TOGETHER, ChangeSettings, change_limits, modulation_change
 from analysis.modulation_shares import TOTAL, ShareGrid, modulation_shares
-from app.components import Results, View, answer, empty, question, results_of, show
+from app.components import Results, View, answer, built, empty, question, results_of, show
 from mpdit_core.runs import Run
 
 GRID = ModulationGrid()
@@ -177,7 +182,8 @@ def _strength(view: View, chosen: Chosen) -> pd.DataFrame | None:
     where = f"{BRANCHES[chosen.branch]}, {_label_words(chosen.label)}"
     depths = {run.name: run.config.depth for run in chosen.runs}
     limits = largest(results.table[results.table["branch"].isin([chosen.branch, "final"])])
-    figure = strength_heatmaps(rows, limits, chosen.timestep, chosen.block, depths, where)
+    figure = built(strength_heatmaps, rows, limits, depths, where)
+    mark_cell(figure, chosen.timestep, chosen.block)
     show(figure, rows, "strength", results, definition=STRENGTH, formula=STRENGTH_FORMULA)
     return at_label(results.table, chosen.label_of).query("timestep == @chosen.timestep")
 
@@ -201,11 +207,12 @@ def _rotation(view: View, chosen: Chosen) -> None:
     where = f"{where}, {_label_words(chosen.label)}"
     title = f"Angles at t = {chosen.timestep}"
     now = here[here["timestep"] == chosen.timestep]
-    figure = angle_circle(now, most_on_circle(angles.table), title, where)
+    figure = built(angle_circle, now, most_on_circle(angles.table), title, where)
     show(figure, now, "circle", angles, definition=CIRCLE, formula=ROTATION_FORMULA)
     wraps = at_label(chosen.in_block(counted.table), chosen.label_of)
     limit = float(angles.table["value"].abs().max())
-    figure = angles_along_timesteps(here, wraps, limit, chosen.timestep, where)
+    figure = built(angles_along_timesteps, here, wraps, limit, where)
+    mark_timestep(figure, chosen.timestep)
     show(figure, here, "along", [angles, counted], definition=ALONG, formula=ROTATION_FORMULA)
 
 
@@ -241,7 +248,7 @@ def _shares(view: View, chosen: Chosen) -> pd.DataFrame | None:
 
 
 def _shares_by_block(rows: pd.DataFrame, results: Results, chosen: Chosen) -> None:
-    figure = shares_by_block(rows, chosen.depth, BRANCHES[chosen.branch])
+    figure = built(shares_by_block, rows, chosen.depth, BRANCHES[chosen.branch])
     show(figure, rows, "shares", results, definition=SHARES, formula=SHARES_FORMULA)
 
 
@@ -251,7 +258,7 @@ def _shares_by_channel(table: pd.DataFrame, results: Results, chosen: Chosen) ->
     if rows.empty:
         empty(f"The condition modulates nothing in {where}.")
         return
-    figure = shares_by_channel(rows, where)
+    figure = built(shares_by_channel, rows, where)
     show(figure, rows, "channels", results, definition=SHARES, formula=SHARES_FORMULA)
 
 
@@ -266,5 +273,5 @@ def _change(view: View, chosen: Chosen) -> None:
         empty(f"No step of the modulation acts in {chosen.names} at {chosen.moment}.")
         return
     where = f"{BRANCHES[chosen.branch]}, {chosen.moment}"
-    figure = change_by_block(rows, change_limits(table), chosen.depth, where)
+    figure = built(change_by_block, rows, change_limits(table), chosen.depth, where)
     show(figure, rows, "change", results, definition=CHANGE, formula=CHANGE_FORMULA)
