@@ -92,4 +92,8 @@ def _advance(
         return steps.step(out, step, x, generator=streams).prev_sample
     # The other samplers are deterministic and take the noise channels alone: diffusers'
     # DPM-Solver would cut a learned variance off after a hard-coded third channel.
-    return steps.step(out[:, : x.shape[1]], step, x).prev_sample
+    done = steps.step(out[:, : x.shape[1]], step, x)
+    if sampler == "ddim" and step == steps.timesteps[-1]:
+        # diffusers steps by 1000 // steps, which does not reach the image if it does not divide.
+        return done.pred_original_sample
+    return done.prev_sample

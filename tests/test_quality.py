@@ -11,6 +11,7 @@ from analysis.classifiers import Recognizer, digit_features, recognizer, train_f
 from analysis.quality import (
     EvaluateSettings,
     frechet_distance,
+    kernel_distance,
     nearest_distances,
     sample_quality,
     summary,
@@ -60,6 +61,28 @@ def test_frechet_distance_is_the_closed_form_for_gaussians_of_the_features():
     assert frechet_distance(mixed, mixed) == pytest.approx(0, abs=1e-2 * expected)
 
 
+def test_kernel_distance_is_the_unbiased_estimate_of_the_polynomial_kernel():
+    data = digits()
+    images, others = data.train_images[:30], data.heldout_images[:30]
+    ours, theirs = (digit_features()(part).double().numpy() for part in (images, others))
+
+    def kernel(one, other):
+        return (one @ other.T / one.shape[1] + 1) ** 3
+
+    apart = ~np.eye(30, dtype=bool)
+    within = kernel(ours, ours)[apart].mean() + kernel(theirs, theirs)[apart].mean()
+    expected = within - 2 * kernel(ours, theirs).mean()
+    assert kernel_distance(images, others) == pytest.approx(expected, rel=1e-3)
+
+
+def test_images_that_are_not_finite_are_refused_in_one_sentence(run, monkeypatch):
+    broken = torch.zeros(40, 1, 8, 8)
+    broken[3, 0, 2, 2] = torch.nan
+    monkeypatch.setattr("analysis.quality.sample", lambda *_, **__: broken)
+    with pytest.raises(BadData, match="draws 1 of 40 images that are not finite"):
+        sample_quality(run, "final", QUICK)
+
+
 def test_nearest_distance_is_that_of_brute_force():
     images, others = torch.randn(5, 1, 8, 8), torch.randn(7, 1, 8, 8)
     expected = [min(float((one - other).norm()) for other in others) for one in images]
@@ -70,12 +93,13 @@ def test_the_table_holds_every_mark_of_every_seed_beside_those_of_real_images(ru
     table = sample_quality(run, "final", QUICK)
     drawn = table[table["images"] == "samples"]
     assert sorted(drawn["seed"].unique()) == [3, 4]
-    assert (drawn.groupby("seed")["statistic"].nunique() == 3).all()
+    assert (drawn.groupby("seed")["statistic"].nunique() == 4).all()
     assert (table["n"] == 40).all()
     marks = summary(table).set_index(["images", "statistic"])["value"]
     assert marks["held-out", "recognized"] >= 0.9
     assert marks["samples", "recognized"] < 0.5  # one step of training draws no digits
     assert marks["samples", "frechet_distance"] > 2 * marks["training", "frechet_distance"]
+    assert marks["samples", "kernel_distance"] > abs(10 * marks["training", "kernel_distance"])
     assert marks["samples", "nearest_distance"] > 2 * marks["held-out", "nearest_distance"]
 
 

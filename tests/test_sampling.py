@@ -48,7 +48,7 @@ def signal_after(timesteps):
 def ddim(x, label, steps):
     for t in trailing(steps):
         # diffusers' DDIM steps by the whole part of 1000 / steps, also where that is no divisor.
-        after = SIGNAL[t - 1000 // steps] if t >= 1000 // steps else 1.0
+        after = SIGNAL[t - 1000 // steps] if t != trailing(steps)[-1] else 1.0
         noise = noise_of(x, label)
         image = (x - math.sqrt(1 - SIGNAL[t]) * noise) / math.sqrt(SIGNAL[t])
         x = math.sqrt(after) * image + math.sqrt(1 - after) * noise
