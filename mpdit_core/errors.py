@@ -9,6 +9,7 @@ MPDiTError
     NoSuchWeights     the run is fine, but does not hold the weights asked for
     Diverged          the training loss is no longer a number
     NoSuchPoint       no probe point has that name
+    ImpossibleIntervention  an intervention names what the model lacks, or never acted
     Cancelled         the user stopped the computation
 """
 
@@ -47,6 +48,10 @@ class NoSuchPoint(MPDiTError, KeyError):
     """No probe point of this model has that name."""
 
     __str__ = Exception.__str__
+
+
+class ImpossibleIntervention(MPDiTError, ValueError):
+    """An intervention names what the model does not have, or acted on no sample at all."""
 
 
 class Cancelled(MPDiTError):

@@ -40,6 +40,16 @@ def visiting(*visitors: Visitor) -> Iterator[None]:
         _VISITORS.reset(token)
 
 
+@contextmanager
+def unvisited() -> Iterator[None]:
+    """Nobody looks: for what a visitor itself computes with the model."""
+    token = _VISITORS.set(())
+    try:
+        yield
+    finally:
+        _VISITORS.reset(token)
+
+
 def announce(timesteps: Tensor, labels: Tensor) -> None:
     """Tell the active visitors that a forward pass starts (called once, by the model)."""
     for visitor in _VISITORS.get():
