@@ -10,5 +10,6 @@ MODULES = (
     "modulation_change",
     "ema_profiles",
     "ema_health",
+    "dynamics",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""
