@@ -1,12 +1,12 @@
 """A visitor that reduces every tensor it sees to statistics, inside the hook, in float32.
 
 Reductions over features and tokens run while the tensor is still in the processor's cache; what
-is left of a forward pass (a number a token, three a channel) waits for its end and is merged in
-one go, so that the small operations are paid once a pass and not once a point.
+is left (a number a token, three a channel) waits until a few passes can be merged in one go, so
+that the small operations are paid once for all of them and not once a point.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,6 +20,9 @@ from mpdit_core.statistics import Batch, Channels, Moments
 
 SCRATCH = 1 << 18
 """Numbers squared at once: 1 MiB of float32 stays in a core's second-level cache."""
+
+WAITING = 64
+"""Samples of earlier passes that wait to be merged together (one pass, if it has more)."""
 
 SMALL: tuple[Kind, ...] = ("signal", "angle", "rows")
 """Kinds whose tensors are kept whole until the end of the forward pass, being small."""
@@ -73,23 +76,28 @@ class Recorder:
         self.points = select(config, patterns)
         self._cells: dict[tuple[int, int], int] = {}
         self._times: dict[int, int] = {}
-        self._cell_of = self._time_of = torch.zeros(0, dtype=torch.int64)
+        self._waiting: list[_Pass] = []
         self._groups = [_group(members) for members in _alike(self.points)]
         self._at = {
-            point.name: (group, row)
+            point.name: (group.take, row)
             for group in self._groups
             for row, point in enumerate(group.points)
         }
 
     def begin(self, timesteps: Tensor, labels: Tensor) -> None:
-        """Merge the pass before this one, and note the cell of each sample."""
-        self._merge()
+        """Note the cell of each sample; merge what waits, if there is no room for more."""
+        size = (len(timesteps), timesteps.device)
+        if self._waiting and not self._waiting[-1].has_room(size, len(self._waiting)):
+            self._merge()
+            self._waiting.clear()
+            for group in self._groups:
+                group.filled.clear()
         pairs = list(zip(timesteps.tolist(), labels.tolist(), strict=True))
         cells = [self._cells.setdefault(pair, len(self._cells)) for pair in pairs]
         times = [self._times.setdefault(time, len(self._times)) for time, _ in pairs]
-        self._cell_of, self._time_of = torch.tensor(cells), torch.tensor(times)
+        self._waiting.append(_Pass(size, cells, times))
         for group in self._groups:
-            group.start(len(pairs), timesteps.device)
+            group.start(*size)
 
     def wants(self, name: str) -> bool:
         """Whether this point was chosen."""
@@ -99,8 +107,8 @@ class Recorder:
         """Reduce the tensor, if the point was chosen; returns it unchanged."""
         place = self._at.get(name)
         if place is not None:
-            group, row = place
-            group.take(row, tensor.detach().float())
+            take, row = place
+            take(row, tensor.detach().float())
         return tensor
 
     def statistics(self) -> list[PointStatistics]:
@@ -111,13 +119,15 @@ class Recorder:
 
     def _merge(self) -> None:
         for group in self._groups:
-            rows = sorted(group.filled)
-            if rows:
-                batch, index = group.batch(rows), torch.tensor(rows)
-                group.moments.add(batch, index, self._cell_of, len(self._cells))
+            for rows, passes in group.waiting():
+                batch, index = group.batch(rows, passes), torch.tensor(rows)
+                cells = torch.tensor([each.cells for each in self._waiting[passes]]).flatten()
+                group.moments.add(batch, index, cells, len(self._cells))
                 if group.channels is not None:
-                    group.channels.add(batch, index, self._time_of, len(self._times))
-            group.filled.clear()
+                    times = torch.tensor([each.times for each in self._waiting[passes]]).flatten()
+                    group.channels.add(batch, index, times, len(self._times))
+            for filled in group.filled:
+                filled.clear()
 
     def _of(self, group: "_Group") -> list[PointStatistics]:
         pairs = np.array(list(self._cells), dtype=np.int64).reshape(-1, 2)
@@ -157,6 +167,27 @@ class Recorder:
         )
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """Samples and device of a pass that waits; the cell and the timestep of each sample."""
+
+    size: "_Size"
+    cells: list[int]
+    times: list[int]
+
+    def has_room(self, size: "_Size", waiting: int) -> bool:
+        """Whether a pass of that size can wait with this one, where so many wait already."""
+        return size == self.size and waiting < _most_waiting(size[0])
+
+
+_Size = tuple[int, torch.device]
+
+
+def _most_waiting(batch: int) -> int:
+    """How many passes of this many samples wait at most."""
+    return max(1, WAITING // max(batch, 1))
+
+
 def _alike(points: Sequence[PointInfo]) -> list[list[PointInfo]]:
     """Points whose tensors have the same shape and get the same statistics."""
 
@@ -172,33 +203,50 @@ def _group(points: list[PointInfo]) -> "_Group":
 
 
 class _Group:
-    """Points of one shape: their statistics so far, and what waits of the pass that runs."""
+    """Points of one shape: their statistics so far, and what waits of the last few passes."""
 
     def __init__(self, points: list[PointInfo]) -> None:
         self.points = points
         self.vectors, self.features = points[0].vectors, points[0].features
         self.moments = Moments(len(points))
         self.channels = Channels(len(points), self.features) if points[0].has_channels else None
-        self.filled: set[int] = set()
-        self.size: tuple[int, torch.device] | None = None
+        self.filled: list[set[int]] = []
+        self.size: _Size | None = None
 
     def start(self, batch: int, device: torch.device) -> None:
-        """Make room for a pass of this many samples; nothing to do if the last was of the same."""
-        self.filled.clear()
+        """Make room for a pass of this many samples, behind those that wait."""
         if self.size != (batch, device):
             self.size = (batch, device)
             self.allocate(batch, device)
+        self.go_on(slice(len(self.filled) * batch, (len(self.filled) + 1) * batch))
+        self.filled.append(set())
+
+    def waiting(self) -> Iterator[tuple[list[int], slice]]:
+        """Points and the passes in a row that have kept all of these."""
+        for rows, run in groupby(range(len(self.filled)), lambda k: sorted(self.filled[k])):
+            passes = list(run)
+            if rows:
+                yield rows, slice(passes[0], passes[-1] + 1)
+
+    def samples(self, passes: slice) -> slice:
+        """Where the samples of these passes are."""
+        assert self.size is not None
+        return slice(passes.start * self.size[0], passes.stop * self.size[0])
 
     def allocate(self, batch: int, device: torch.device) -> None:
-        """Make the buffers of one pass."""
+        """Make the buffers of all passes that can wait."""
+        raise NotImplementedError
+
+    def go_on(self, samples: slice) -> None:
+        """A pass starts, whose samples go there."""
         raise NotImplementedError
 
     def take(self, row: int, tensor: Tensor) -> None:
         """Reduce the tensor of the point `row`; float32."""
         raise NotImplementedError
 
-    def batch(self, rows: list[int]) -> Batch:
-        """What these points have kept of the pass."""
+    def batch(self, rows: list[int], passes: slice) -> Batch:
+        """What these points have kept of these passes."""
         raise NotImplementedError
 
 
@@ -206,21 +254,28 @@ class _SmallGroup(_Group):
     """One vector a sample, or single numbers: copied, and reduced for all points together."""
 
     def allocate(self, batch: int, device: torch.device) -> None:
-        shape = (len(self.points), batch, self.vectors, self.features)
+        samples = _most_waiting(batch) * batch
+        shape = (len(self.points), samples, self.vectors, self.features)
         self.values = torch.empty(shape, device=device)
 
-    def take(self, row: int, tensor: Tensor) -> None:
-        self.values[row].copy_(tensor.reshape(-1, self.vectors, self.features))
-        self.filled.add(row)
+    def go_on(self, samples: slice) -> None:
+        self.places = self.values[:, samples].unbind()
 
-    def batch(self, rows: list[int]) -> Batch:
-        values = _rows(self.values, rows).cpu()
-        squares = values.square()
-        peak = torch.where(squares.isfinite(), squares, 0.0).amax((-1, -2)).sqrt()
-        nonfinite = squares.isfinite().logical_not_().sum((-1, -2))
+    def take(self, row: int, tensor: Tensor) -> None:
+        place = self.places[row]
+        place.copy_(tensor.reshape(place.shape))
+        self.filled[-1].add(row)
+
+    def batch(self, rows: list[int], passes: slice) -> Batch:
+        squares = _rows(self.values, rows)[:, self.samples(passes)].cpu().square()
         summed = squares.sum(-1)
-        summed = torch.where(summed.isfinite(), summed, math.nan)
-        return Batch(summed, peak, nonfinite, self.features)
+        peak = squares.amax((-1, -2))
+        nonfinite = torch.zeros(peak.shape, dtype=torch.int64)
+        if not math.isfinite(summed.sum().item()):
+            nonfinite = squares.isfinite().logical_not_().sum((-1, -2))
+            peak = torch.where(squares.isfinite(), squares, 0.0).amax((-1, -2))
+            summed = torch.where(summed.isfinite(), summed, math.nan)
+        return Batch(summed, peak.sqrt(), nonfinite, self.features)
 
 
 class _LargeGroup(_Group):
@@ -228,40 +283,47 @@ class _LargeGroup(_Group):
 
     def allocate(self, batch: int, device: torch.device) -> None:
         points, vectors, features = len(self.points), self.vectors, self.features
-        per_channel = (points, batch, 1, features)
-        self.squares = torch.empty(points, batch, vectors, 1, device=device)
+        samples = _most_waiting(batch) * batch
+        per_channel = (points, samples, 1, features)
+        self.squares = torch.empty(points, samples, vectors, 1, device=device)
         self.peaks = torch.empty(per_channel, device=device)
         if self.channels is not None:
             self.sums = torch.empty(per_channel, device=device)
             self.means = torch.empty(per_channel, device=device)
-        self.nonfinite = torch.zeros(points, batch, dtype=torch.int64)
-        piece = max(1, min(batch, SCRATCH // (vectors * features)))
-        scratch = torch.empty(piece, vectors, features, device=device)
-        over_vectors = torch.ones(piece, 1, vectors, device=device)
+        self.nonfinite = torch.zeros(points, samples, dtype=torch.int64)
+        self.piece = max(1, min(batch, SCRATCH // (vectors * features)))
+        self.scratch = torch.empty(self.piece, vectors, features, device=device)
+        self.over_vectors = torch.ones(self.piece, 1, vectors, device=device)
+        self.mean_of_vectors = self.over_vectors / vectors
         self.over_features = torch.ones(features, device=device)
-        starts = range(0, batch, piece)
-        slices = [slice(start, min(start + piece, batch)) for start in starts]
-        # Views are made here, once: at 200 points a pass, making them would cost as much as
-        # the sums.
-        self.pieces = [
-            [_Piece(self, row, part, scratch, over_vectors) for part in slices]
-            for row in range(points)
-        ]
+        self.places: list[list[list[_Piece]]] = []
+
+    def go_on(self, samples: slice) -> None:
+        self.now = samples
+        self.nonfinite[:, samples] = 0
+        if len(self.places) == len(self.filled):
+            # Views are made once: at 200 points, making them in each pass would cost as much as
+            # the sums.
+            starts = range(samples.start, samples.stop, self.piece)
+            slices = [slice(start, min(start + self.piece, samples.stop)) for start in starts]
+            rows = range(len(self.points))
+            self.places.append([[_Piece(self, row, part) for part in slices] for row in rows])
+        self.pieces = self.places[len(self.filled)]
 
     def take(self, row: int, tensor: Tensor) -> None:
         tokens = self._vectors(tensor)
         self._reduce(row, tokens)
-        self.nonfinite[row] = 0
         # One sum tells whether anything was not finite; the careful way is then taken.
         if not all(math.isfinite(piece.squares.sum().item()) for piece in self.pieces[row]):
             self._take_carefully(row, tokens)
-        self.filled.add(row)
+        self.filled[-1].add(row)
 
-    def batch(self, rows: list[int]) -> Batch:
-        kept = [_rows(buffer, rows).squeeze(-2).cpu() for buffer in self._per_channel()]
-        squares = _rows(self.squares, rows).squeeze(-1).cpu()
+    def batch(self, rows: list[int], passes: slice) -> Batch:
+        samples = self.samples(passes)
+        kept = [_rows(buffer, rows)[:, samples].squeeze(-2).cpu() for buffer in self._per_channel()]
+        squares = _rows(self.squares, rows)[:, samples].squeeze(-1).cpu()
         peak = kept[0].amax(-1).sqrt()
-        nonfinite = _rows(self.nonfinite, rows)
+        nonfinite = _rows(self.nonfinite, rows)[:, samples]
         if self.channels is None:
             return Batch(squares, peak, nonfinite, self.features)
         return Batch(squares, peak, nonfinite, self.features, kept[1], kept[0], kept[2])
@@ -276,9 +338,10 @@ class _LargeGroup(_Group):
         return tensor.flatten(2) if tensor.dim() == 4 else tensor
 
     def _reduce(self, row: int, tokens: Tensor) -> None:
-        whole = len(self.pieces[row]) == 1
-        for piece in self.pieces[row]:
-            piece.reduce(tokens if whole else tokens[piece.samples])
+        pieces = self.pieces[row]
+        parts = (tokens,) if len(pieces) == 1 else tokens.split(self.piece)
+        for piece, part in zip(pieces, parts, strict=True):
+            piece.reduce(part)
 
     def _take_carefully(self, row: int, tokens: Tensor) -> None:
         """Count what is not finite, and leave out the vectors that hold it."""
@@ -288,26 +351,24 @@ class _LargeGroup(_Group):
         left_out = squared.sum(-1, keepdim=True).isfinite().logical_not_()
         clean = torch.where(left_out, 0.0, flat)
         self._reduce(row, clean.view(tokens.shape))
-        self.squares[row].masked_fill_(left_out, math.nan)
-        self.nonfinite[row] = bad.sum((1, 2)).cpu()
+        self.squares[row, self.now].masked_fill_(left_out, math.nan)
+        self.nonfinite[row, self.now] = bad.sum((1, 2)).cpu()
 
 
 class _Piece:
     """Where the sums of some samples at one point go, and the scratch they are squared in."""
 
-    def __init__(
-        self, group: _LargeGroup, row: int, samples: slice, scratch: Tensor, over_vectors: Tensor
-    ) -> None:
-        self.samples = samples
+    def __init__(self, group: _LargeGroup, row: int, samples: slice) -> None:
         count = samples.stop - samples.start
-        self.squared = scratch[:count]
+        self.squared = group.scratch[:count]
         self.flat = self.squared.view(-1, group.features)
-        self.over_features, self.over_vectors = group.over_features, over_vectors[:count]
-        self.mean_of_vectors = self.over_vectors / group.vectors
+        self.over_features = group.over_features
         self.squares = group.squares[row, samples].view(-1)
         self.peaks = group.peaks[row, samples]
         self.channels = group.channels is not None
         if self.channels:
+            self.over_vectors = group.over_vectors[:count]
+            self.mean_of_vectors = group.mean_of_vectors[:count]
             self.sums, self.means = group.sums[row, samples], group.means[row, samples]
 
     def reduce(self, tokens: Tensor) -> None:

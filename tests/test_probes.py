@@ -14,7 +14,7 @@ from mpdit_core.config import preset
 from mpdit_core.errors import NoSuchPoint
 from mpdit_core.points import Point, announce, visiting
 from mpdit_core.probes import editing, points
-from mpdit_core.recorder import Recorder
+from mpdit_core.recorder import WAITING, Recorder
 from mpdit_core.statistics import BINS, bin_edges, bin_of
 
 CONFIGS = {name: every_config()[name] for name in ("A", "E", "head", "study scale+rotation+gate")}
@@ -141,6 +141,26 @@ def same(left, right):
         assert np.array_equal(left.channels.mean_square, right.channels.mean_square)
 
 
+def test_asking_after_every_pass_gives_what_asking_once_gives():
+    config = CONFIGS["E"]
+    model = random_model(config)
+    passes = [inputs(config, 5) for _ in range(WAITING // 5 + 2)]  # some merge without being asked
+    often = Recorder(config)
+    with visiting(often):
+        for x, t, y in passes:
+            model(x, t, y)
+            often.statistics()
+    once = recorded(model, "*", passes)
+    for statistics in often.statistics():
+        expected = once[statistics.point.name]
+        for field in ("timestep", "label", "count", "largest", "peak", "nonfinite", "histogram"):
+            assert np.array_equal(getattr(statistics, field), getattr(expected, field)), field
+        close(statistics.mean, expected.mean)
+        if statistics.channels is not None:
+            close(statistics.channels.mean_square, expected.channels.mean_square)
+            assert np.array_equal(statistics.channels.peak, expected.channels.peak)
+
+
 def test_an_edit_in_one_thread_does_not_reach_another():
     config = CONFIGS["A"]
     model, (x, t, y) = random_model(config), inputs(config)
@@ -162,7 +182,7 @@ def test_memory_stays_flat_over_a_thousand_forward_passes():
     model, (x, t, y) = random_model(config), inputs(config)
     recorder = Recorder(config)
     with visiting(recorder):
-        for _ in range(20):
+        for _ in range(20 + WAITING // len(x)):  # until no more passes can wait
             model(x, t, y)
         gc.collect()
         tensors = live_numbers()
@@ -177,7 +197,7 @@ def test_memory_stays_flat_over_a_thousand_forward_passes():
     # Bytes of Python objects: free lists fill a little; one number a point would be 600,000.
     assert after - before < 100_000
     resid = next(s for s in recorder.statistics() if s.point.name == "blocks.0.mlp.resid")
-    assert resid.count.sum() == 1020 * len(x) * config.tokens
+    assert resid.count.sum() == (1020 + WAITING // len(x)) * len(x) * config.tokens
 
 
 def live_numbers():
