@@ -135,11 +135,13 @@ def _most(row: dict, words: Words) -> str:
 
 
 def steps_sentence(table: pd.DataFrame) -> str:
-    """Which saved steps the numbers come from, runs with the same ones together."""
+    """Which saved steps the numbers come from, runs with the same ones together, unnamed if one."""
     steps = {run: tuple(sorted(set(own))) for run, own in table.groupby("run", sort=False)["step"]}
     groups: dict[tuple[int, ...], list[str]] = {}
     for run, own in steps.items():
         groups.setdefault(own, []).append(str(run))
+    if len(steps) == 1:
+        return f"Saved steps: {_steps(next(iter(groups)))}."
     parts = [f"{_steps(own)} ({_listed(runs)})" for own, runs in groups.items()]
     return f"Saved steps: {'; '.join(parts)}."
 

@@ -273,6 +273,49 @@ def ema(
     average_run(run, sigma_rel, out)
 
 
+@commands.command()
+def dynamics(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A run, or any folder of .safetensors or .pt files of one model; the last number "
+            "of a file's name is its step.",
+        ),
+    ],
+    normalization: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEME",
+            help="What training does to the rows of weights: none, weight (unit norm where they "
+            "are used), or forced (norm sqrt(n_in) after every update). Default: as the run says, "
+            "none for other folders.",
+        ),
+    ] = None,
+    max_growth: Annotated[
+        float,
+        typer.Option(help="Alarm when a layer has grown more times than this and still grows."),
+    ] = 3.0,
+    max_spread: Annotated[
+        float,
+        typer.Option(
+            help="Alarm when the 90th percentile of the layers' effective learning rates is more "
+            "times the 10th than this."
+        ),
+    ] = 5.0,
+    top: Annotated[int, typer.Option(help="How many layers of the ranking to print.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write every layer and step to this table: .parquet, or .csv."),
+    ] = None,
+) -> None:
+    """Rank layers by growth between saved steps, and raise alarms; works for any model."""
+    from app.commands.dynamics import show_dynamics
+
+    limits = {"growth": max_growth, "spread": max_spread}
+    show_dynamics(folder, normalization, limits, top, out)
+
+
 @commands.command(name="import")
 def import_(
     source: Annotated[

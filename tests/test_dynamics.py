@@ -1,6 +1,7 @@
 """How weights move: closed forms, folders of any model, and every alarm raised and not raised."""
 
 import math
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from analysis.dynamics_ranking import (
     spread,
     steps_sentence,
 )
+from app import cli
 from mpdit_core.config import DataInfo, preset
 from mpdit_core.errors import UnreadableRun, UnsafeFile
 from mpdit_core.layers import force_norms
@@ -150,7 +152,9 @@ def test_the_answer_says_when_nothing_grows_and_when_it_cannot_tell():
     assert "do not tell" in dynamics_sentence(matrices(one))
     turning = table_of({0: {"w": torch.eye(2)}, 5: {"w": rotation(0.3)}})
     assert dynamics_sentence(matrices(turning)) == "No layer of mine grows."
-    assert steps_sentence(turning) == "Saved steps: 0, 5 (mine)."
+    assert steps_sentence(turning) == "Saved steps: 0, 5."
+    both = pd.concat([turning, one.assign(run="other")])
+    assert steps_sentence(both) == "Saved steps: 0, 5 (mine); 5 (other)."
     assert layer_words("blocks.11.mlp.modulation.linear.weight") == "mlp.modulation of block 12"
 
 
@@ -429,3 +433,85 @@ def test_files_of_different_models_are_not_compared(change, named):
     later = {name: t for name, t in (first | change).items() if t is not None}
     with pytest.raises(UnreadableRun, match=named):
         table_of({0: first, 1: later})
+
+
+# --- mpdit dynamics ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mpdit(monkeypatch, capsys):
+    """mpdit("dynamics", ...) -> (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mpdit", "dynamics", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    inner = tmp_path / "unet"
+    inner.mkdir()
+    for step in (0, 100, 300):
+        write(inner / f"{step:07d}.pt", step)
+    write(inner / "latest.pt", 300)
+    return inner
+
+
+def test_the_command_ranks_the_layers_of_any_model_and_raises_alarms(mpdit, folder):
+    code, said, err = mpdit(folder)
+    assert code == 0 and "latest.pt has no step" in err
+    assert "2 of them weight matrices that moved. Saved steps: 0, 100, 300." in said
+    first, second = [line.split() for line in said.splitlines() if line.startswith("down") or
+                     line.strip().startswith("down.")]  # fmt: skip
+    assert first[:3] == ["down.0.conv.weight", "4", "0"] and second[0] == "down.1.conv.weight"
+    assert "Growth without bound: 1 of 2 weight matrices" in said
+    assert "by 100 % since step 100" in said
+    assert "No alarm." in mpdit(folder, "--max-growth", 4.5, "--max-spread", 1000)[1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_the_command_writes_every_layer_and_step(mpdit, folder, ending):
+    out = folder.parent / f"table.{ending}"
+    code, said, _ = mpdit(folder, "--out", out, "--top", 1)
+    assert code == 0 and f"{out}: 9 rows" in said and "down.1.conv.weight  " not in said
+    table = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    assert set(table["step"]) == {0, 100, 300} and set(table["run"]) == {"unet"}
+    assert only(table, 300, "down.0.conv.weight")["growth"] == pytest.approx(4)
+
+
+def test_the_command_knows_what_a_run_does_to_its_rows(mpdit, trained):
+    run = trained("E")
+    code, said, _ = mpdit(run.folder)
+    assert code == 0 and "No alarm." in said
+    state = run.state_dict("final")
+    state["final.linear.weight"][0] *= 1.5
+    write_tensors(run.raw_files[20], state, {})
+    assert "off the sphere" in mpdit(run.folder)[1]
+    assert "off the sphere" not in mpdit(run.folder, "--normalization", "none")[1]
+    assert "off the sphere" in mpdit(run.folder / "weights", "--normalization", "forced")[1]
+
+
+def test_one_saved_step_has_no_ranking(mpdit, trained):
+    code, said, _ = mpdit(trained("A", (0,)).folder)
+    assert code == 0 and "there is no ranking" in said and "No alarm." in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [(("nowhere",), "no folder nowhere"), ((".",), "no weights in order of step"),
+     (("unet", "--out", "table.txt"), ".parquet or .csv"),
+     (("unet", "--normalization", "rows"), "none, weight, forced"),
+     (("unet", "--max-growth", "0.5"), "growth was 0.5")],
+)  # fmt: skip
+def test_wrong_uses_of_the_command_are_one_sentence(mpdit, folder, monkeypatch, wrong, named):
+    monkeypatch.chdir(folder.parent)
+    code, out, err = mpdit(*wrong)
+    assert code == 1 and out == "" and err.startswith("Error: ") and err.count("\n") == 1
+    assert named in err

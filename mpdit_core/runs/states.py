@@ -48,8 +48,8 @@ def without_step(folder: Path) -> list[Path]:
 
 
 def holds_states(folder: Path) -> bool:
-    """Whether files of weights lie in the folder itself."""
-    return folder.is_dir() and bool(_files(folder))
+    """Whether files of weights with a step in their name lie in the folder itself."""
+    return folder.is_dir() and any(_step(file) is not None for file in _files(folder))
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
