@@ -33,8 +33,8 @@ MAP_KEY = "map"
 
 PANELS = (
     "Magnitude of a token: the root mean square over its channels; 1 is preserved. Lines are means "
-    "over tokens, bands reach 3 standard deviations to both sides; grey dotted lines are the "
-    "initial weights."
+    "over tokens, bands reach 3 standard deviations to both sides, not below 0; grey dotted lines "
+    "are the initial weights."
 )
 MAP = (
     "Mean magnitude of the run in focus: white is 1, blue smaller, brown larger; 0.5 and 2 are "
