@@ -11,5 +11,6 @@ MODULES = (
     "ema_profiles",
     "ema_health",
     "dynamics",
+    "interventions",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""
