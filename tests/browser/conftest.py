@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
-from servers import PATIENCE, Dashboard, Watch, settle, start_server
+from servers import PATIENCE, Dashboard, Servers, Watch, settle
 from small_runs import ladder, modulation_runs, write_run, write_runs
 
 
@@ -23,17 +23,16 @@ def dashboard(tmp_path_factory) -> Iterator:
     """dashboard(folder, script=None): the server of these runs, started once for all tests.
 
     script: another entry than app/main.py, such as `servers.DEMO`."""
-    running: dict[tuple, Dashboard] = {}
+    servers, running = Servers(), dict[tuple, Dashboard]()
 
     def serve(folder: Path, script: Path | None = None) -> Dashboard:
         if (folder, script) not in running:
             place = tmp_path_factory.mktemp("server")
-            running[folder, script] = start_server(folder, place, script)
+            running[folder, script] = servers.start(folder, place, script)
         return running[folder, script]
 
     yield serve
-    for server in running.values():
-        server.end()
+    servers.end()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from chromium import ARGUMENTS, chromium_or_reason  # noqa: E402
-from servers import PATIENCE, listed_pages, settle, start_server  # noqa: E402
+from servers import PATIENCE, Servers, listed_pages, settle  # noqa: E402
 
 WIDTHS = (1440, 1024, 390)
 SCHEMES = ("light", "dark")
@@ -27,8 +27,8 @@ def main() -> None:
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        server = None if given.url else start_server(given.runs, Path(place))
-        url = given.url or (server.url if server else "")
+        servers = Servers()
+        url = given.url or servers.start(given.runs, Path(place)).url
         browser = playwright.chromium.launch(
             executable_path=chromium_or_reason(), args=list(ARGUMENTS)
         )
@@ -37,8 +37,7 @@ def main() -> None:
                 for scheme in given.schemes:
                     picture(browser, f"{url}/{path}", width, scheme, given)
         browser.close()
-        if server is not None:
-            server.end()
+        servers.end()
 
 
 def picture(

@@ -1,5 +1,6 @@
 """Start a real Streamlit server, wait for a page of it, and note what goes wrong in the page."""
 
+import json
 import os
 import re
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -17,57 +19,78 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path(__file__).with_name("demo.py")
-SERVE = "import sys; from pathlib import Path; from app.serve import serve; " + (
-    "serve([Path(sys.argv[1])], int(sys.argv[2]), server_headless=True)"
-)
+LOADED = Path(__file__).with_name("loaded.py")
 PATIENCE = 120_000
 """Milliseconds; the cores may be busy with other tests."""
 
 expect.set_options(timeout=PATIENCE)
 
 
-def listed_pages() -> list[str]:
-    """The paths of all pages, from the list in app/main.py."""
+def page_titles() -> dict[str, str]:
+    """Path -> title of all pages, from the list in app/main.py."""
     text = (ROOT / "app" / "main.py").read_text()
-    return re.findall(r'Entry\("\w+", "[^"]+", "(\w+)"', text)
+    found = re.findall(r'Entry\("\w+", "([^"]+)", "(\w+)"', text)
+    return {path: title for title, path in found}
+
+
+def listed_pages() -> list[str]:
+    """The paths of all pages."""
+    return list(page_titles())
 
 
 @dataclass
 class Dashboard:
-    """A running server: its address, its log so far, its process."""
+    """A running server: its address, its log so far, the id of its process."""
 
     url: str
     log_file: Path
-    process: subprocess.Popen
+    process: int
 
     @property
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def end(self) -> None:
-        self.process.terminate()
+    @property
+    def running(self) -> bool:
         try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
 
-def start_server(folder: Path, place: Path, script: Path | None = None) -> Dashboard:
-    """Serve the runs of `folder`; log and cache lie in `place`. script: instead of app/main.py."""
-    port, log_file = free_port(), place / "log"
-    command = [sys.executable, "-c", SERVE, str(folder), str(port)]
-    if script is not None:
-        options = ["--server.headless=true", f"--server.port={port}"]
-        command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
-    settings = {"MPDIT_CACHE": str(place / "cache"), "MPDIT_RUNS": str(folder)}
-    with log_file.open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, **settings}
-        )
-    server = Dashboard(f"http://localhost:{port}", log_file, process)
-    wait_until_healthy(server)
-    return server
+class Servers:
+    """Starts servers, each in a fork of one process that has loaded everything; see loaded.py."""
+
+    def __init__(self) -> None:
+        self._loaded: subprocess.Popen[str] | None = None
+
+    def start(self, folder: Path, place: Path, script: Path | None = None) -> Dashboard:
+        """Serve the runs of `folder`; log and cache lie in `place`. script: not app/main.py."""
+        port, log_file = free_port(), place / "log"
+        log_file.touch()
+        settings = {"MPDIT_CACHE": str(place / "cache"), "MPDIT_RUNS": str(folder)}
+        order = {"folder": str(folder), "port": port, "log": str(log_file)}
+        order |= {"environment": settings, "script": script and str(script)}
+        server = Dashboard(f"http://localhost:{port}", log_file, self._ordered(order))
+        wait_until_healthy(server)
+        return server
+
+    def end(self) -> None:
+        """At once; how a server ends when asked kindly is shown by the tests of the command."""
+        if self._loaded is not None:
+            self._loaded.communicate()  # no more orders
+
+    def _ordered(self, order: dict[str, Any]) -> int:
+        if self._loaded is None:
+            command, pipe = [sys.executable, str(LOADED)], subprocess.PIPE
+            self._loaded = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        assert self._loaded.stdin and self._loaded.stdout
+        print(json.dumps(order), file=self._loaded.stdin, flush=True)
+        answer = self._loaded.stdout.readline()
+        if not answer:
+            pytest.fail("The process that forks the dashboards ended; stderr says why.")
+        return int(answer)
 
 
 def free_port() -> int:
@@ -78,13 +101,12 @@ def free_port() -> int:
 
 def wait_until_healthy(server: Dashboard) -> None:
     deadline = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < deadline and server.process.poll() is None:
+    while time.monotonic() < deadline and server.running:
         try:
             with urlopen(f"{server.url}/_stcore/health", timeout=1):
                 return
         except (URLError, OSError):
-            time.sleep(0.1)
-    server.process.kill()
+            time.sleep(0.05)
     pytest.fail(f"The dashboard did not start: {server.log}")
 
 

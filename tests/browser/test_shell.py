@@ -1,8 +1,10 @@
 """The shipped dashboard as a whole: what every page must hold, whatever runs there are."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
-from servers import listed_pages, settle
+from servers import listed_pages, page_titles, settle
 
 pytestmark = pytest.mark.browser
 PAGES = listed_pages()
@@ -35,25 +37,26 @@ def test_the_window_has_its_own_title_and_no_button_of_the_framework(dashboard, 
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_shows_no_traceback_for_a_run_without_averages(dashboard, visit, one_run, path):
-    page = visit(f"{dashboard(one_run).url}/{path}")
+def test_a_page_of_a_run_without_averages_has_no_traceback_and_fits_every_screen(
+    dashboard, visit, one_run, path
+):
+    page = visit(f"{dashboard(one_run).url}/{path}", width=390)
+    assert widest(page) <= 390
+    page.set_viewport_size({"width": 1024, "height": 900})
+    settle(page)
+    assert widest(page) <= 1024
     words = page.inner_text("body")
     assert "Traceback" not in words and "unexpected happened" not in words
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_without_any_chosen_run_says_what_to_do(dashboard, visit, one_run, path):
-    page = visit(f"{dashboard(one_run).url}/{path}?runs=")
-    assert "unexpected happened" not in page.inner_text("body")
-    if path != "runs":
+def test_pages_without_any_chosen_run_say_what_to_do(dashboard, visit, one_run):
+    page = visit(f"{dashboard(one_run).url}/{PAGES[0]}?runs=")
+    for path in PAGES[1:]:
+        page.get_by_role("link", name=page_titles()[path], exact=True).click()
+        expect(page).to_have_url(re.compile(rf"/{path}\?runs=&"))
+        settle(page)
         expect(page.get_by_text("No run is chosen")).to_be_visible()
-
-
-@pytest.mark.parametrize("width", [390, 1024])
-@pytest.mark.parametrize("path", PAGES)
-def test_nothing_reaches_beyond_the_screen(dashboard, visit, one_run, path, width):
-    page = visit(f"{dashboard(one_run).url}/{path}", width=width)
-    assert widest(page) <= width
+        assert "unexpected happened" not in page.inner_text("body")
 
 
 def test_an_empty_folder_says_how_to_get_a_run(dashboard, visit, tmp_path_factory):
