@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 def main() -> None:
     load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # servers that ended leave no zombies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then ends the orders
     servers = []
     for line in sys.stdin:
         order = json.loads(line)
