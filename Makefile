@@ -3,6 +3,8 @@
 # TORCH_ARGS="--index-url ..." make setup takes torch from a place of your choice.
 PYTHON ?= python3
 PORT ?= 8501
+# Processes that share the tests; a file of tests stays in one, so that its runs and servers serve all.
+WORKERS ?= 2
 # Empty is localhost; the container listens on every address of its own.
 HOST ?=
 TORCH_ARGS ?=
@@ -45,7 +47,7 @@ health:  ## is the dashboard on PORT answering? (what the container's health che
 	@$(BIN)/python -c 'from urllib.request import urlopen; urlopen("http://localhost:$(PORT)/_stcore/health", timeout=5)'
 
 test: lint types  ## lint, check types, run every test, the real-browser tests too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(TEST_READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
