@@ -10,6 +10,9 @@ MODULES = (
     "modulation_change",
     "ema_profiles",
     "ema_health",
+    "theory",
+    "theory_weights",
+    "theory_gaussian",
     "dynamics",
     "interventions",
 )
