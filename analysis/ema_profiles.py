@@ -49,8 +49,8 @@ def ema_profile(run: Run, weights: Weights | str, settings: ProfileSettings) -> 
     Columns: run, weights, sigma_rel; step (not always whole: a profile drops to zero right after a
     snapshot); curve (ideal, reconstructed); value (density over training time, no unit: 1 is the
     uniform average); error (distance of the curves relative to the ideal's norm); n (snapshots)."""
-    sigma_rel = _width(weights)
-    made, snapshots = run.reconstruction(sigma_rel), run.snapshots()
+    sigma_rel, until = _width(weights), Weights.parse(weights).step
+    made, snapshots = run.reconstruction(sigma_rel, until), run.snapshots(until)
     last = max(step for _, step, _ in snapshots)
     steps = _drawn_steps([step for _, step, _ in snapshots], last, settings.points)
     parts = zip(made.coefficients, snapshots, strict=True)
@@ -75,8 +75,8 @@ def ema_coefficients(
     Columns: run, weights, sigma_rel; snapshot_sigma_rel, snapshot_step; value (coefficient, no
     unit; they add up to 1); raw_sum (their sum before they were divided by it); error as in
     `ema_profile`; n (snapshots)."""
-    sigma_rel = _width(weights)
-    made, snapshots = run.reconstruction(sigma_rel), run.snapshots()
+    sigma_rel, until = _width(weights), Weights.parse(weights).step
+    made, snapshots = run.reconstruction(sigma_rel, until), run.snapshots(until)
     table = pd.DataFrame(
         {
             "snapshot_sigma_rel": [width for width, _, _ in snapshots],

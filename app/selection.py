@@ -73,8 +73,7 @@ def nearest_weights(asked: str | None, runs: Sequence[Run]) -> tuple[str, str]:
         sigma_rel = min(max(wanted.sigma_rel, NARROWEST), math.floor(WIDEST * 1000) / 1000)
         wanted = Weights("ema", sigma_rel=sigma_rel)
     if any(has_weights(run, str(wanted)) for run in runs):
-        note = f"No average is as wide or narrow as {asked!r}; {weights_label(str(wanted))} shown."
-        return str(wanted), "" if wanted == Weights.parse(asked) else note
+        return str(wanted), "" if wanted == Weights.parse(asked) else _other_average(asked, wanted)
     shown = _nearest_step(wanted, runs) or default_weights(runs)
     return shown, f"No run shown has the weights {asked!r}; {weights_label(shown)} shown instead."
 
@@ -87,8 +86,17 @@ def weights_label(weights: str) -> str:
     """
     parsed = Weights.parse(weights)
     if parsed.kind == "ema" and parsed.sigma_rel is not None:
-        return f"EMA {parsed.sigma_rel * 100:.3g} %"
+        then = "" if parsed.step is None else f" at step {parsed.step:,}"
+        return f"EMA {parsed.sigma_rel * 100:.3g} %{then}"
     return f"step {parsed.step:,}" if parsed.kind == "step" else parsed.kind
+
+
+def _other_average(asked: str, shown: Weights) -> str:
+    """Why an average is shown that is not the one asked for."""
+    reason = f"No average is as wide or narrow as {asked!r}"
+    if Weights.parse(asked).step is not None:
+        reason = f"Averages are shown as they are at the end, not as {asked!r}"
+    return f"{reason}; {weights_label(str(shown))} shown."
 
 
 def _nearest_step(wanted: Weights, runs: Sequence[Run]) -> str | None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -321,7 +322,9 @@ def test_a_folder_that_fails_to_list_is_named_and_the_others_work(native, foreig
 # --- what a run gives ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["initial", "final", "step-2500", "ema-0.100", "ema-0.1234"])
+@pytest.mark.parametrize(
+    "text", ["initial", "final", "step-2500", "ema-0.100", "ema-0.1234", "ema-0.100-step-2500"]
+)
 def test_weights_have_a_text_form_that_reads_back(text):
     assert str(Weights.parse(text)) == text
     assert Weights.parse(Weights.parse(text)) == Weights.parse(text)
@@ -355,6 +358,20 @@ def test_an_average_of_any_width_is_the_mix_of_the_snapshots(trained):
     assert_close(mixed[name].double(), by_hand, rtol=1e-6, atol=1e-6)
     assert not torch.allclose(mixed[name], run.state_dict("final")[name])
     assert torch.equal(mixed["patches.position"], run.state_dict("final")["patches.position"])
+
+
+def test_an_average_of_an_earlier_step_knows_nothing_of_later_ones(trained):
+    run = load_run(trained)
+    saved = load_file(trained / "ema" / "sigma_0.100" / "step_0000002.safetensors")
+    earlier = run.state_dict("ema-0.100-step-2")
+    assert all(torch.equal(earlier[name], tensor.float()) for name, tensor in saved.items())
+    other = replace(run, ema_files={sigma: {step: file for step, file in files.items() if step < 4}
+                                    for sigma, files in run.ema_files.items()})  # fmt: skip
+    mixed, expected = run.state_dict("ema-0.200-step-3"), other.state_dict("ema-0.200")
+    assert all(torch.equal(mixed[name], expected[name]) for name in expected)
+    assert run.identity("ema-0.200-step-3") != run.identity("ema-0.200")
+    with pytest.raises(NoSuchWeights, match="no EMA at step 7 .* saved at 1, 2, 3, 4"):
+        run.model("ema-0.100-step-7")
 
 
 def test_the_identity_changes_with_bytes_and_with_config_but_not_with_the_name(native, tmp_path):

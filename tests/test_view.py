@@ -95,6 +95,7 @@ def test_without_any_run_a_link_opens_an_empty_view():
         ("step-9999", "step-400", "No run shown has the weights 'step-9999'"),
         ("ema-0.900", "ema-0.288", "No average is as wide or narrow as 'ema-0.900'"),
         ("ema-0.000", "ema-0.005", "No average is as wide or narrow as 'ema-0.000'"),
+        ("ema-0.100-step-200", "ema-0.100", "Averages are shown as they are at the end"),
         ("best", "ema-0.100", "'best' names no weights"),
         ("", "ema-0.100", "'' names no weights"),
     ],
@@ -120,6 +121,7 @@ def test_weights_are_listed_from_the_first_to_the_averages():
     runs = [FakeRun(), FakeRun(steps=(0, 300, 400), averages=(0.1,))]
     wanted = ("initial", "step-200", "step-300", "final", "ema-0.050", "ema-0.100")
     assert weights_of(runs) == wanted
+    assert weights_label("ema-0.100-step-2500") == "EMA 10 % at step 2,500"
     labels = [weights_label(weights) for weights in wanted]
     assert labels == ["initial", "step 200", "step 300", "final", "EMA 5 %", "EMA 10 %"]
 

@@ -111,20 +111,23 @@ class Run:
         config, data = self.config.model_dump_json(), self.data.model_dump_json()
         return _digest([self.checkpoint_sha256(chosen), mixed, config, data])
 
-    def reconstruction(self, sigma_rel: float) -> Reconstruction:
-        """How the snapshots are mixed into the EMA of this width, in the order of `snapshots`."""
-        snapshots = self.snapshots()
+    def reconstruction(self, sigma_rel: float, until: int | None = None) -> Reconstruction:
+        """How the snapshots are mixed into the EMA of this width, in the order of `snapshots`.
+
+        until: the step at which the average ends, of those saved; the last without it."""
+        snapshots = self.snapshots(until)
         if not snapshots:
             raise NoSuchWeights(f"Run {self.name!r} has no EMA snapshots in {self.folder}")
         steps = [step for _, step, _ in snapshots]
         return reconstruct(steps, [sigma for sigma, _, _ in snapshots], max(steps), sigma_rel)
 
-    def snapshots(self) -> list[tuple[float, int, Path]]:
-        """Every EMA snapshot as (sigma_rel, step, file), by width, then step."""
+    def snapshots(self, until: int | None = None) -> list[tuple[float, int, Path]]:
+        """Every EMA snapshot, up to a step if one is given: (sigma_rel, step, file), by width."""
         return [
             (sigma, step, self.ema_files[sigma][step])
             for sigma, steps in self.ema_steps.items()
             for step in steps
+            if until is None or step <= until
         ]
 
     def _raw_file(self, chosen: Weights) -> Path:
@@ -138,7 +141,7 @@ class Run:
 
     def _tracked_file(self, chosen: Weights) -> Path | None:
         """The last snapshot, if just this width was tracked to the end: no mixing needed then."""
-        last = max((step for _, step, _ in self.snapshots()), default=None)
+        last = max((step for _, step, _ in self.snapshots(chosen.step)), default=None)
         for sigma, steps in self.ema_files.items():
             close = abs(sigma - (chosen.sigma_rel or 0)) < TRACKED_TOLERANCE
             if close and last is not None and last in steps:
@@ -148,18 +151,19 @@ class Run:
     def _mixed_files(self, chosen: Weights) -> list[Path]:
         self._refuse_impossible(chosen)
         tracked = self._tracked_file(chosen)
-        return [tracked] if tracked else [file for _, _, file in self.snapshots()]
+        return [tracked] if tracked else [file for _, _, file in self.snapshots(chosen.step)]
 
     def _averaged(self, chosen: Weights) -> dict[str, Tensor]:
         files = self._mixed_files(chosen)
         if len(files) == 1:
             return {name: tensor.float() for name, tensor in self.read(files[0]).items()}
-        shares = self.reconstruction(chosen.sigma_rel or 0).coefficients
+        snapshots = self.snapshots(chosen.step)
+        shares = self.reconstruction(chosen.sigma_rel or 0, chosen.step).coefficients
         with torch.device("meta"):
             parameters = {name for name, _ in MPDiT(self.config).named_parameters()}
         mixed: dict[str, Tensor] = {}
-        last = max(step for _, step, _ in self.snapshots())
-        for share, (_, step, file) in zip(shares, self.snapshots(), strict=True):
+        last = max(step for _, step, _ in snapshots)
+        for share, (_, step, file) in zip(shares, snapshots, strict=True):
             for name, tensor in self.read(file).items():
                 if name in parameters:
                     part = tensor.double() * float(share)
@@ -178,6 +182,12 @@ class Run:
             raise NoSuchWeights(
                 f"Run {self.name!r} has no EMA of sigma_rel {chosen.sigma_rel}; saved: {tracked}; "
                 f"any above 0 and up to {WIDEST:.3f} can be reconstructed"
+            )
+        steps = sorted({step for _, step, _ in self.snapshots()})
+        if chosen.step is not None and chosen.step not in steps:
+            raise NoSuchWeights(
+                f"Run {self.name!r} has no EMA at step {chosen.step} in {self.folder}; averages "
+                f"are saved at {', '.join(map(str, steps))}"
             )
 
 

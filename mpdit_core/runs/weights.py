@@ -6,10 +6,14 @@ from typing import Literal, Self
 
 from mpdit_core.errors import NoSuchWeights
 
+_AVERAGE = re.compile(r"ema-(0?\.\d{1,6})(?:-step-(\d{1,12}))?")
+
 
 @dataclass(frozen=True)
 class Weights:
-    """`initial`, `final`, `step-2500`, or `ema-0.100` (EMA of that sigma_rel, at its last step)."""
+    """`initial`, `final`, `step-2500`, or `ema-0.100` (EMA of that sigma_rel, at its last step).
+
+    `ema-0.100-step-2500` is that average as it was at an earlier step."""
 
     kind: Literal["initial", "step", "final", "ema"]
     step: int | None = None
@@ -26,8 +30,9 @@ class Weights:
             return cls("final")
         if match := re.fullmatch(r"step-(\d{1,12})", text):
             return cls("step", step=int(match[1]))
-        if match := re.fullmatch(r"ema-(0?\.\d{1,6})", text):
-            return cls("ema", sigma_rel=round(float(match[1]), 4))
+        if match := _AVERAGE.fullmatch(text):
+            step = None if match[2] is None else int(match[2])
+            return cls("ema", step=step, sigma_rel=round(float(match[1]), 4))
         raise NoSuchWeights(
             f"{text[:40]!r} names no weights; the forms are initial, final, step-2500, ema-0.100"
         )
@@ -37,5 +42,6 @@ class Weights:
             return f"step-{self.step}"
         if self.kind == "ema":
             # Three digits suffice for what people ask for; more only where they were given.
-            return f"ema-{self.sigma_rel:.4f}".removesuffix("0")
+            width = f"ema-{self.sigma_rel:.4f}".removesuffix("0")
+            return width if self.step is None else f"{width}-step-{self.step}"
         return self.kind
