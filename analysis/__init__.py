@@ -15,5 +15,7 @@ MODULES = (
     "theory_gaussian",
     "dynamics",
     "interventions",
+    "attention",
+    "attention_maps",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""
