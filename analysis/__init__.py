@@ -2,6 +2,9 @@
 
 MODULES = (
     "quality",
+    "quality_sweeps",
+    "copying",
+    "loss_by_timestep",
     "samples",
     "magnitudes",
     "modulation",

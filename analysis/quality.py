@@ -45,10 +45,10 @@ def sample_quality(run: Run, weights: Weights | str, settings: EvaluateSettings)
     of the data (root of the sum over 64 pixels);
     frechet_distance, kernel_distance: to the n held-out images, in features of `DigitFeatures`.
     Raises BadData for runs that do not draw digits."""
-    data = _digits_of(run)
+    data = digits_of(run)
     rows: list[tuple[str, int | None, str, float]] = _held_out_rows(data, settings.n)
     for seed in track(settings.seeds, "Sampling seeds"):
-        drawn = _draw(run, weights, data, settings, seed)
+        drawn = draw(run, weights, data, settings, seed)
         rows += [("samples", seed, *row) for row in _judged(drawn, data)]
         real = _training_like(data, settings.n, seed)
         rows += [("training", seed, *row) for row in _likeness(real, data)]
@@ -104,7 +104,8 @@ def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
     return torch.cdist(images.flatten(1), others.flatten(1)).amin(dim=1)
 
 
-def _digits_of(run: Run) -> DataSplit:
+def digits_of(run: Run) -> DataSplit:
+    """The images the run was trained on. Raises BadData where they are no digits."""
     if run.data.name != "digits":
         raise BadData(
             f"Run {run.name!r} was trained on {run.data.name!r}; quality is measured for digits"
@@ -112,10 +113,10 @@ def _digits_of(run: Run) -> DataSplit:
     return load_data(run.data)
 
 
-def _draw(
+def draw(
     run: Run, weights: Weights | str, data: DataSplit, settings: EvaluateSettings, seed: int
 ) -> Tensor:
-    """n samples of this seed, normalized as the data are."""
+    """n samples of this seed with held-out labels, normalized. Raises BadData if not finite."""
     chosen = {"sampler", "steps", "guidance"}
     sampler = SamplerSettings(**settings.model_dump(include=chosen), seed=seed)
     drawn = sample(run.model(weights), data.heldout_labels[: settings.n], sampler)

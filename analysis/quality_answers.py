@@ -1,0 +1,193 @@
+"""What the marks of samples say, in words and in small tables; table in, sentence out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.quality import FRECHET, KERNEL, NEAREST, RECOGNIZED
+from analysis.runs_overview import parameter_count
+from mpdit_core.runs import Run
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a statistic of `sample_quality` is shown. better: "low", "high", or "" where neither."""
+
+    title: str
+    axis: str
+    floor: str
+    factor: float = 1.0
+    better: str = "low"
+    digits: str = ".3g"
+
+    def number(self, value: float) -> str:
+        """The value in the shown unit; nan is a dash."""
+        return "–" if math.isnan(value) else format(self.factor * value, self.digits)
+
+    def with_spread(self, value: float, spread: float) -> str:
+        """Value and standard deviation over seeds."""
+        text = self.number(value)
+        return text if math.isnan(spread) else f"{text} ± {format(self.factor * spread, '.2g')}"
+
+
+MARKS = {
+    FRECHET: Mark(
+        "Fréchet distance", "Fréchet distance (squared feature units)", "training images"
+    ),
+    KERNEL: Mark(
+        "kernel distance", "kernel distance (squared, kernel units)", "training images",
+        digits=".3g",
+    ),
+    RECOGNIZED: Mark(
+        "recognized share", "recognized (%)", "held-out images", factor=100.0, better="high",
+        digits=".1f",
+    ),
+    NEAREST: Mark(
+        "distance to the nearest training image",
+        "nearest training image (standard deviations)", "held-out images", better="", digits=".2f",
+    ),
+}  # fmt: skip
+
+
+def quality_sentence(marks: pd.DataFrame, floor: dict[str, float], statistic: str) -> str:
+    """The ends of the runs beside the floor; marks: `marks_at` of one point a run."""
+    mark, own = MARKS[statistic], _of(marks, statistic)
+    if own.empty:
+        return "No run in view could be judged."
+    own = own.sort_values("value", ascending=mark.better != "high")
+    first, last = own.iloc[0], own.iloc[-1]
+    counted = f"{first['seeds']} sampling seeds of {first['n']} images, ± their standard deviation"
+    real = f"{mark.floor} have {mark.number(floor.get(statistic, math.nan))} ({counted})"
+    name = mark.title[0].upper() + mark.title[1:]
+    if len(own) == 1:
+        return f"{name} of samples of {first['run']}: {_spread_of(mark, first)}; {real}."
+    ends = ("highest", "lowest") if mark.better == "high" else ("lowest", "highest")
+    alike = "" if _apart(first, last) else ", no further apart than twice that deviation"
+    return (
+        f"{name}: {ends[0]} in {first['run']} with {_spread_of(mark, first)}, {ends[1]} in "
+        f"{last['run']} with {_spread_of(mark, last)}{alike}; {real}."
+    )
+
+
+def sweep_sentence(
+    marks: pd.DataFrame, statistic: str, where: Callable[[float], str], over: str
+) -> str:
+    """Where on the sweep each run is best; marks: `marks_at` of one line a run.
+
+    where: a place in words ("guidance 1.5"); over: the sweep in words ("guidance")."""
+    mark, own = MARKS[statistic], _of(marks, statistic)
+    if own.empty or not mark.better or own.groupby("run").size().max() < 2:
+        return ""
+    values = own.groupby("run", sort=False)["value"]
+    best = own.loc[values.idxmax() if mark.better == "high" else values.idxmin()]
+    groups = [
+        f"at {where(float(str(at)))} for {_listed(rows['run'])}"
+        for at, rows in best.groupby("at", sort=True)
+    ]
+    most = own[own["run"] == (values.max() - values.min()).idxmax()].sort_values("value")
+    low, high = most.iloc[0], most.iloc[-1]
+    return (
+        f"Over {over}, the {mark.title} is best {', '.join(groups)}; it moves most in "
+        f"{low['run']}, from {_spread_of(mark, low)} at {where(low['at'])} to "
+        f"{_spread_of(mark, high)} at {where(high['at'])}."
+    )
+
+
+def modulation_table(runs: list[Run], marks: pd.DataFrame) -> pd.DataFrame:
+    """The ablation: one row a run, fewest parameters first.
+
+    marks: `marks_at` of these runs. Columns: run, modulation, parameters, relative (to the run with
+    {shift, scale, gate} in the same form of gate, nan where there is none), and a column of text
+    for each statistic."""
+    rows = [
+        {"run": run.name, "modulation": " ".join(run.config.block_modulation) or "none",
+         "form": run.config.gate_form, "parameters": parameter_count(run.config),
+         **{name: _shown(marks, run.name, name) for name in MARKS}}
+        for run in runs if run.name in set(marks["run"])
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    whole = table["modulation"].map(lambda text: set(text.split()) == {"shift", "scale", "gate"})
+    base = table[whole].groupby("form")["parameters"].median()
+    table.insert(3, "relative", table["parameters"] / table["form"].map(base) - 1)
+    return table.drop(columns="form").sort_values("parameters", ignore_index=True)
+
+
+def parameters_sentence(runs: list[Run], marks: pd.DataFrame, statistic: str) -> str:
+    """What the cheapest modulation saves, and costs in quality."""
+    table, mark = modulation_table(runs, marks), MARKS[statistic]
+    if table.empty or not (table["relative"] < -0.001).any():
+        return ""
+    row = table.loc[table["relative"].idxmin()]
+    # The run it is compared with: as many parameters as its relative number says.
+    base = table.loc[
+        (table["parameters"] * (1 + row["relative"]) - row["parameters"]).abs().idxmin()
+    ]
+    return (
+        f"{row['run']} has {-100 * row['relative']:.1f} % fewer parameters than {base['run']}, and "
+        f"a {mark.title} of {row[statistic]} against {base[statistic]}."
+    )
+
+
+def agreement(quick: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
+    """The same runs and weights drawn by two samplers; quick, full: `marks_at`.
+
+    Columns: run, statistic; value, other (quick's and full's), difference (quick - full), spread
+    (root of the sum of both variances over seeds), seeds."""
+    keys = ["run", "weights", "statistic"]
+    both = quick.merge(full, on=keys, suffixes=("", "_full"))
+    spread = (both["spread"] ** 2 + both["spread_full"] ** 2) ** 0.5
+    return pd.DataFrame(
+        {
+            "run": both["run"],
+            "statistic": both["statistic"],
+            "value": both["value"],
+            "other": both["value_full"],
+            "difference": both["value"] - both["value_full"],
+            "spread": spread,
+            "seeds": both["seeds"],
+        }
+    )
+
+
+def agreement_sentence(found: pd.DataFrame, statistic: str, quick: str, full: str) -> str:
+    """How far the two samplers lie apart, beside the spread over seeds."""
+    own, mark = found[found["statistic"] == statistic], MARKS[statistic]
+    if own.empty:
+        return f"{full} was not drawn for these runs and weights, so the samplers are not compared."
+    row = own.loc[(own["difference"].abs() / own["spread"].fillna(math.inf)).idxmax()]
+    within = (own["difference"].abs() <= 2 * own["spread"]).sum()
+    return (
+        f"{quick} agrees with {full} within twice the spread over seeds in {within} of {len(own)} "
+        f"runs; furthest apart in {row['run']}: {mark.number(row['value'])} against "
+        f"{mark.number(row['other'])} (difference {mark.factor * row['difference']:+.2g}, spread "
+        f"{mark.factor * row['spread']:.2g})."
+    )
+
+
+def _of(marks: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    return marks[(marks["statistic"] == statistic) & marks["value"].notna()]
+
+
+def _apart(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two means lie further apart than twice the spread of their difference."""
+    spreads = [0.0 if math.isnan(row["spread"]) else row["spread"] for row in (one, other)]
+    return abs(one["value"] - other["value"]) > 2 * math.hypot(*spreads)
+
+
+def _spread_of(mark: Mark, row: pd.Series) -> str:
+    return mark.with_spread(row["value"], row["spread"])
+
+
+def _listed(names: pd.Series) -> str:
+    texts = [str(name) for name in names]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _shown(marks: pd.DataFrame, run: str, statistic: str) -> str:
+    own = _of(marks, statistic)
+    own = own[own["run"] == run]
+    return _spread_of(MARKS[statistic], own.iloc[0]) if len(own) else "–"
