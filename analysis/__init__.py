@@ -20,5 +20,7 @@ MODULES = (
     "interventions",
     "attention",
     "attention_maps",
+    "channels",
+    "token_mean",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""

@@ -1,0 +1,244 @@
+"""Figures of channels: maps of all runs, the largest channels of a place, and their tokens."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis.channels import EVERY, TOP
+from analysis.figures.theme import (
+    HEIGHT,
+    SEQUENTIAL,
+    TIMESTEP_TITLE,
+    around_one,
+    finish,
+    in_run_order,
+    run_style,
+    timestep_axis,
+)
+
+ACROSS = 5
+"""Panels side by side: the ladder A to E fills one row."""
+_ROW, _FRAME = 190, 130
+_CELL = 16
+"""Size in pixels of the invisible marks that make a heatmap's cells clickable."""
+FARTHEST = 4.0
+"""The token map's colours reach from a quarter of the mean to this many times of it."""
+_NUMBERED = 8
+"""Maps of up to this many tokens a side have their numbers written in."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours of a quantity: logarithmic from `low` to `high`, or linear from 0 to 1.
+
+    low, high: what an even spread has, and what a single channel or token with everything has."""
+
+    title: str
+    low: float
+    high: float
+    logarithmic: bool = True
+    percent: bool = True
+    named: tuple[tuple[float, str], ...] = ()
+    """Values with a word of their own on the bar."""
+
+    def drawn(self, values: Any) -> np.ndarray:
+        """The values as the colours take them."""
+        values = np.asarray(values, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log2(values) if self.logarithmic else values
+
+    def said(self, value: float) -> str:
+        return f"{100 * value:.3g} %" if self.percent else f"{value:.3g}"
+
+    def axis(self) -> dict[str, Any]:
+        """The colour axis, the same for every panel."""
+        ticks = [*self._ticks(), *(value for value, _ in self.named)]
+        words = [*(self.said(tick) for tick in self._ticks()), *(word for _, word in self.named)]
+        low, high = self.drawn([self.low, self.high])
+        return {
+            "colorscale": SEQUENTIAL, "cmin": float(low), "cmax": float(high),
+            "colorbar": {
+                "title": {"text": self.title, "side": "right", "font": {"size": 13}},
+                "thickness": 14, "outlinewidth": 0, "tickfont": {"size": 12},
+                "tickvals": self.drawn(ticks).tolist(), "ticktext": words,
+            },
+        }  # fmt: skip
+
+    def _ticks(self) -> list[float]:
+        if not self.logarithmic:
+            return [0.0, 0.25, 0.5, 0.75, 1.0]
+        octaves = math.log2(self.high / self.low)
+        step = max(1, round(octaves / 4))
+        steps = np.arange(0, octaves + 1e-9, step)
+        return [float(self.high / 2**s) for s in steps] if self.percent else [
+            float(self.low * 2**s) for s in steps
+        ]  # fmt: skip
+
+
+def scale_of(statistic: str, table: pd.DataFrame) -> Scale:
+    """The scale of a statistic of `channel_concentration`; table: all of its rows in view."""
+    size = int(table["size"].max())
+    if statistic == "kurtosis":
+        return Scale("kurtosis", 1.0, float(size), percent=False, named=((3.0, "3, Gaussian"),))
+    words = {"share": "share of top channel", "token": "share of top token"}
+    return Scale(words[statistic], 1 / size, 1.0)
+
+
+def maps_height(runs: int) -> int:
+    """Height of `place_maps` for so many runs, in pixels."""
+    return _FRAME + _ROW * math.ceil(max(runs, 1) / ACROSS)
+
+
+def place_maps(table: pd.DataFrame, scale: Scale, title: str) -> go.Figure:
+    """One panel per run, block by timestep, one colour scale; every cell can be clicked.
+
+    table: one row per run, block and timestep: value, low, high, n, said (a line of the hover)."""
+    names = in_run_order(table["run"])
+    across, rows = min(ACROSS, len(names)), math.ceil(len(names) / ACROSS)
+    figure = make_subplots(
+        rows, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
+        horizontal_spacing=0.015, vertical_spacing=0.2 / rows,
+    )  # fmt: skip
+    for number, name in enumerate(names):
+        where = {"row": number // ACROSS + 1, "col": number % ACROSS + 1}
+        _map(figure, table[table["run"] == name], scale, where)
+    figure.update_layout(coloraxis=scale.axis(), margin={"b": 56})
+    _axes(figure, int(table["block"].max()) + 1, rows, across)
+    figure.update_layout(hovermode="closest", clickmode="event+select", dragmode=False)
+    return finish(figure, title, maps_height(len(names)))
+
+
+def _map(figure: go.Figure, rows: pd.DataFrame, scale: Scale, where: dict) -> None:
+    wide = rows.pivot(index="block", columns="timestep", values="value")
+    run = rows["run"].iloc[0]
+    figure.add_trace(
+        go.Heatmap(
+            x=wide.columns, y=wide.index + 1, z=scale.drawn(wide), name=run, hoverinfo="skip",
+            coloraxis="coloraxis", xgap=1, ygap=1,
+        ),
+        **where,
+    )  # fmt: skip
+    ends = [
+        f"{scale.said(low)} to {scale.said(high)}"
+        for low, high in zip(rows["low"], rows["high"], strict=True)
+    ]
+    values = [scale.said(value) for value in rows["value"]]
+    told = np.column_stack([rows["run"], values, ends, rows["n"], rows["said"]])
+    unseen = {"marker": {"opacity": 0}}
+    figure.add_trace(
+        go.Scatter(
+            x=rows["timestep"], y=rows["block"] + 1, customdata=told, name=f"{run} cells",
+            mode="markers", marker={"size": _CELL, "symbol": "square", "opacity": 0},
+            selected=unseen, unselected=unseen, showlegend=False,
+            hovertemplate="%{customdata[0]}, block %{y}, t = %{x}<br>%{customdata[1]} (95 % "
+            "interval %{customdata[2]}, %{customdata[3]} images)<br>%{customdata[4]}"
+            "<extra></extra>",
+        ),
+        **where,
+    )  # fmt: skip
+
+
+def _axes(figure: go.Figure, blocks: int, rows: int, across: int) -> None:
+    timestep_axis(figure)
+    figure.update_xaxes(title_text=None, tickvals=[999, 500, 0], tickangle=0, showgrid=False)
+    figure.update_xaxes(title_text=TIMESTEP_TITLE, row=rows, col=(across + 1) // 2)
+    ticks = list(range(1, blocks + 1, max(1, math.ceil(blocks / 8))))
+    figure.update_yaxes(tickvals=ticks, range=[0.5, blocks + 0.5], showgrid=False)
+    figure.update_yaxes(title_text="block", col=1)
+
+
+def mark_place(figure: go.Figure, run: str, timestep: int, block: int) -> go.Figure:
+    """Frame a cell of `place_maps`; block from 0. Nothing where the run has no panel."""
+    panel = next((t for t in figure.data if t.type == "heatmap" and t.name == run), None)
+    if panel is None:
+        return figure
+    shown = {"marker": {"opacity": 1}}
+    for colour, width in (("#ffffff", 5), ("#111111", 2)):  # seen on the light and the dark cells
+        figure.add_trace(
+            go.Scatter(
+                x=[timestep], y=[block + 1], xaxis=panel.xaxis, yaxis=panel.yaxis, mode="markers",
+                hoverinfo="skip", showlegend=False, name="chosen", selected=shown, unselected=shown,
+                marker={"size": 16, "symbol": "square-open", "color": colour,
+                        "line": {"width": width}},
+            )
+        )  # fmt: skip
+    return figure
+
+
+def channel_bars(rows: pd.DataFrame, everything: pd.DataFrame, rank: int, title: str) -> go.Figure:
+    """The largest channels of a place; the chosen rank stands out (0: all of them).
+
+    rows: `top_channels` of one place and timestep; everything: of all places and timesteps of this
+    point, which fix the axis."""
+    rows = rows[(rows["rank"] > 0) & (rows["rank"] <= TOP)].sort_values("rank")
+    colour = run_style(rows["run"].iloc[0]).colour
+    shown = {"marker": {"opacity": 1}}
+    names = [f"channel {channel}" for channel in rows["channel"]]
+    told = rows[["mean_abs", "over_median", "share", "peak", "n", "rank"]].to_numpy(dtype=float)
+    figure = go.Figure(
+        go.Bar(
+            y=names, x=rows["over_median"], orientation="h", customdata=told, name="channels",
+            marker={"color": colour, "line": {"width": 0},
+                    "opacity": [1.0 if rank in (0, r) else 0.45 for r in rows["rank"]]},
+            text=[f"{100 * share:.3g} %" for share in rows["share"]], textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: mean |x| %{customdata[0]:.3g}, %{customdata[1]:.3g} times that "
+            "of the median channel<br>%{customdata[2]:.3%} of the square, largest |x| "
+            "%{customdata[3]:.3g}<br>%{customdata[4]} images<extra></extra>",
+            selected=shown, unselected=shown,
+        )
+    )  # fmt: skip
+    top = _largest_ratio(everything)
+    powers = range(0, math.ceil(math.log2(top)) + 1)
+    ticks = [2.0**p for p in powers if p % max(1, math.ceil(len(powers) / 7)) == 0]
+    figure.update_xaxes(
+        type="log", range=[0, math.log10(top) * 1.16], tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
+        title_text="mean |x|, times that of the median channel",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
+    figure.update_layout(showlegend=False, clickmode="event+select", dragmode=False)
+    return finish(figure, title, HEIGHT)
+
+
+def _largest_ratio(table: pd.DataFrame) -> float:
+    ratios = table["over_median"].to_numpy(dtype=float)
+    finite = ratios[np.isfinite(ratios)]
+    return max(2.0, float(finite.max())) if finite.size else 2.0
+
+
+def token_map(row: pd.Series, title: str) -> go.Figure:
+    """Where in the image a channel sits; row: one of `top_channels` with its tokens.
+
+    White is the channel's mean over tokens; rows and columns of patches as in the image."""
+    relative = np.asarray(row["tokens"], dtype=float)
+    side = math.isqrt(len(relative))
+    grid = relative.reshape(side, side)
+    with np.errstate(divide="ignore"):
+        logs = np.log2(grid)
+    what = "magnitude" if row["channel"] == EVERY else "mean |x|"
+    colours = around_one([FARTHEST], "times<br>the mean")
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.clip(logs, -64, 64), x=np.arange(1, side + 1), y=np.arange(1, side + 1),
+            customdata=np.stack([grid, grid * float(row["mean_abs"])], axis=-1),
+            texttemplate="%{customdata[0]:.2f}" if side <= _NUMBERED else None, name="tokens",
+            hovertemplate=f"row %{{y}}, column %{{x}}<br>{what} %{{customdata[1]:.3g}}, "
+            f"%{{customdata[0]:.3g}} times its mean over tokens<br>{row['n']} images"
+            "<extra></extra>",
+            xgap=2, ygap=2, **colours,
+        )
+    )  # fmt: skip
+    figure.update_traces(colorbar_thickness=14)
+    ticks = list(range(1, side + 1, max(1, math.ceil(side / 8))))
+    figure.update_xaxes(title_text="column of patches", tickvals=ticks, showgrid=False,
+                        constrain="domain")  # fmt: skip
+    figure.update_yaxes(title_text="row of patches", tickvals=ticks, showgrid=False,
+                        autorange="reversed", scaleanchor="x", constrain="domain")  # fmt: skip
+    figure.update_layout(dragmode=False)
+    return finish(figure, title, HEIGHT)
