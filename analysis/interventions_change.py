@@ -73,42 +73,42 @@ def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 
-def stream_change(
-    before: pd.DataFrame, after: pd.DataFrame, timestep: int | None = None
-) -> pd.DataFrame:
-    """The stream's magnitude after every branch, before and after; one row per run, block, branch.
+def stream_change(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """The stream's magnitude after every branch, before and after.
 
-    Tables: `intervened_stream`; timestep None takes the mean over all. Columns: run, block (from
-    0), branch; before, after (geometric means over images); factor (after / before), low, high
-    (its 95 % interval: Student's t of the paired differences of logarithms); n (images)."""
-    keys = ["run", "block", "branch", "index"]
-    sides = []
-    for table in (before, after):
-        rows = table if timestep is None else table[table["timestep"] == timestep]
-        sides.append(rows.groupby(keys, sort=False)["value"].mean())
-    logs = pd.concat(sides, axis=1, keys=["before", "after"], join="inner")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(logs).reset_index()
-    rows = [
-        (*place, *_factor(part["before"].to_numpy(), part["after"].to_numpy()), len(part))
-        for place, part in logs.groupby(["run", "block", "branch"], sort=False)
+    Tables: `intervened_stream`. One row per run, block, branch and timestep, and one with timestep
+    <NA> for the mean over all. Columns: run, block (from 0), branch, timestep; before, after
+    (geometric means over images); factor (after / before), low, high (its 95 % interval: Student's
+    t of the paired differences of logarithms; nan where it cannot be told); n (images)."""
+    keys = ["run", "block", "branch", "index", "timestep"]
+    sides = [table.set_index(keys)["value"] for table in (before, after)]
+    each = pd.concat(sides, axis=1, keys=["before", "after"], join="inner").reset_index()
+    over_all = each.groupby(keys[:-1], sort=False, as_index=False)[["before", "after"]].mean()
+    both = pd.concat([over_all.assign(timestep=pd.NA), each], ignore_index=True)
+    return _factors(both.astype({"timestep": "Int64"}))
+
+
+def at_timestep(changes: pd.DataFrame, timestep: int | None) -> pd.DataFrame:
+    """The rows of `stream_change` at one timestep, or of the mean over all."""
+    return changes[
+        changes["timestep"].isna() if timestep is None else changes["timestep"].eq(timestep)
     ]
-    names = ["run", "block", "branch", "before", "after", "factor", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=names)
 
 
-def _factor(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Means before and after, their factor with its ends; ends are nan where it cannot be told."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        change = after - before
-        middle = float(np.mean(change))
-        half = float("nan")
-        if len(change) > 1 and np.isfinite(change).all():
-            error = float(np.std(change, ddof=1)) / np.sqrt(len(change))
-            half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(change) - 1)) * error
-        logs = (float(np.mean(before)), float(np.mean(after)), middle, middle - half, middle + half)
-        first, second, factor, low, high = (float(np.exp(value)) for value in logs)
-    return first, second, factor, low, high
+def _factors(pairs: pd.DataFrame) -> pd.DataFrame:
+    places = ["run", "block", "branch", "timestep"]
+    with np.errstate(all="ignore"):
+        logs = np.log(pairs[["before", "after"]])
+        logs = pairs[places].assign(**logs, change=logs["after"] - logs["before"])
+        groups = logs.groupby(places, sort=False, dropna=False)
+        table = groups.agg(
+            before=("before", "mean"), after=("after", "mean"), factor=("change", "mean"),
+            error=("change", "sem"), n=("change", "size"),
+        ).reset_index()  # fmt: skip
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(table["n"] - 1, 1)) * table["error"]
+        table = table.assign(low=table["factor"] - half, high=table["factor"] + half)
+        told = ["before", "after", "factor", "low", "high"]
+        return table.assign(**np.exp(table[told]))[[*places, *told, "n"]]
 
 
 def names_of(interventions: Sequence[Intervention]) -> str:
@@ -146,17 +146,20 @@ def _recognized_words(row: pd.Series, n: int) -> str:
 
 
 def _stream_words(stream: pd.DataFrame | None) -> str:
-    """Where the stream's magnitude changed most, if it did anywhere."""
+    """Where the stream's magnitude changed most when it first did: later the images differ too."""
     if stream is None:
         return ""
-    told = stream[(stream["low"] > 1) | (stream["high"] < 1)]
+    each = stream[stream["timestep"].notna()]
+    told = each[(each["low"] > 1) | (each["high"] < 1)]
     if told.empty:
-        return ", and no change of the stream's magnitude can be told"
-    row = told.loc[np.log(told["factor"]).abs().idxmax()]
+        return "; no change of the stream's magnitude can be told"
+    first = told[told["timestep"] == told["timestep"].max()]
+    row = first.iloc[int(np.abs(np.log(first["factor"].to_numpy())).argmax())]
     branch = {"attn": "attention", "mlp": "MLP"}[row["branch"]]
     return (
-        f"; the stream changes most after the {branch} of block {row['block'] + 1}, "
-        f"{row['factor']:.3g} times ({row['low']:.3g} to {row['high']:.3g}, {row['n']} images)"
+        f"; at t = {row['timestep']} the stream changes most after the {branch} of block "
+        f"{row['block'] + 1}, to {row['factor']:.3g} times ({row['low']:.3g} to {row['high']:.3g}, "
+        f"{row['n']} images)"
     )
 
 

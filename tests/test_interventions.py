@@ -415,8 +415,7 @@ def test_names_say_what_is_done_where_and_when():
     assert [one.name for one in parse_interventions(texts)] == [
         "MLP of blocks 3 to 6 with rotation angles × 0 at t = 999 to 500",
         "MLP of block 3 skipped",
-        "both branches of every block with gate as for the null label and t = 40 "
-        "(samples with a label only)",
+        "every branch with gate as for the null label and t = 40 (samples with a label only)",
         "attention of block 2 with channels 1 and 4 to 6 of its input at 0",
     ]
 

@@ -17,6 +17,7 @@ from analysis.interventions import (
     intervened_stream,
 )
 from analysis.interventions_change import (
+    at_timestep,
     change_sentence,
     chosen_images,
     paired,
@@ -170,12 +171,16 @@ def test_the_streams_factor_has_the_interval_of_a_paired_t_test():
         )
         for side in logs
     ]  # fmt: skip
-    row = stream_change(*tables).iloc[0]
+    both = [pd.concat([part, part.assign(timestep=7)]) for part in tables]
+    changes = stream_change(*both)
+    assert len(changes) == 3  # two timesteps, and both together
+    row = at_timestep(changes, 5).iloc[0]
+    assert at_timestep(changes, None)["factor"].iloc[0] == pytest.approx(row["factor"])
     test = stats.ttest_rel(logs[1], logs[0])
     assert row["factor"] == pytest.approx(np.exp(np.mean(logs[1] - logs[0])))
     interval = test.confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx(np.exp([interval.low, interval.high]))
-    assert stream_change(*tables, timestep=6).empty
+    assert at_timestep(changes, 6).empty
 
 
 def test_sentences_say_a_change_only_where_the_interval_tells_one():

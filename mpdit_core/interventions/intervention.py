@@ -99,6 +99,8 @@ class Intervention(Settings):
         return self.text
 
     def _where(self) -> str:
+        if not self.blocks and not self.branches:
+            return "every branch"
         branch = BRANCH_WORDS[self.branches[0]] if self.branches else "both branches"
         if not self.blocks:
             return f"{branch} of every block"
