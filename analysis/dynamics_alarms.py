@@ -18,28 +18,35 @@ class Thresholds(Settings):
 
     growth: times the mean row norm of a layer has grown, while at the end it still grows at least
     as step^exponent (a random walk of steps of equal size has exponent 0.5). spread: 90th
-    percentile of the layers' effective learning rates over the 10th."""
+    percentile of the layers' effective learning rates over the 10th. behind: times a single layer's
+    is below the median, which percentiles do not show where such layers are few."""
 
     growth: float = Field(default=3.0, gt=1)
     exponent: float = Field(default=0.25, gt=0)
     spread: float = Field(default=5.0, gt=1)
+    behind: float = Field(default=10.0, gt=1)
 
 
 def alarms(table: pd.DataFrame, limits: Thresholds, words: Words = str) -> pd.DataFrame:
     """One row per (run, alarm) that is raised. table: `dynamics_of` with a column run.
 
-    Columns: run; alarm (not finite, growth, spread, zero rows, off the sphere); layer (the worst
+    Columns: run; alarm (not finite, growth, spread, left behind, zero rows,
+    off the sphere); layer (the worst
     one); layers (how many are concerned); step; value, threshold (of what the reason says); reason
     (one sentence). Vectors, buffers and frozen layers raise none but "not finite"."""
-    found = []
-    for run, own in table.groupby("run", sort=False):
-        moving = matrices(own)
+    moving = matrices(table)
+    ranked, spreads, found = ranking(moving), spread(moving), []
+    for run in table["run"].unique():
+        all_rows, rows, order, rates = (
+            part[part["run"] == run] for part in (table, moving, ranked, spreads)
+        )
         checks = (
-            _not_finite(own, words),
-            _growth(moving, limits, words),
-            _spread(moving, limits, words),
-            _zero_rows(moving, words),
-            _off_the_sphere(moving, words),
+            _not_finite(all_rows, words),
+            _growth(order, limits, words),
+            _spread(rates, limits, words),
+            _left_behind(order, limits, words),
+            _zero_rows(rows, words),
+            _off_the_sphere(rows, words),
         )
         found += [{"run": run, **alarm} for alarm in checks if alarm is not None]
     return pd.DataFrame(found, columns=COLUMNS)
@@ -55,8 +62,7 @@ def _not_finite(table: pd.DataFrame, words: Words) -> dict[str, Any] | None:
     return _alarm("not finite", first, layers, float("nan"), float("nan"), reason)
 
 
-def _growth(table: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, Any] | None:
-    ranked = ranking(table)
+def _growth(ranked: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, Any] | None:
     grown = (ranked["growth"] > limits.growth) & (ranked["exponent"] >= limits.exponent)
     wrong = ranked[grown]
     if wrong.empty:
@@ -64,19 +70,18 @@ def _growth(table: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, 
     worst = wrong.iloc[0]
     reason = (
         f"Growth without bound: {len(wrong)} of {len(ranked)} weight matrices have grown more than "
-        f"{limits.growth:g} times and still grow, most {words(worst['layer'])}, "
-        f"{worst['growth']:.3g} times from step {worst['since']:,} to {worst['step']:,} and by "
-        f"{_percent(worst['recent'] - 1)} since step {worst['before']:,} (still growing: at "
-        f"least as step^{limits.exponent:g}; it grows as step^{worst['exponent']:.2f})."
+        f"{limits.growth:g} times and still grow; most {words(worst['layer'])}, "
+        f"{worst['growth']:.3g} times from step {worst['since']:,} to {worst['step']:,}, by "
+        f"{_percent(worst['recent'] - 1)} since step {worst['before']:,}, which is step^"
+        f"{worst['exponent']:.2f} (alarm from step^{limits.exponent:g} on)."
     )
     return _alarm("growth", worst, len(wrong), worst["growth"], limits.growth, reason)
 
 
-def _spread(table: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, Any] | None:
-    found = spread(table)
-    if found.empty or not found.iloc[-1]["value"] > limits.spread:
+def _spread(spreads: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, Any] | None:
+    if spreads.empty or not spreads.iloc[-1]["value"] > limits.spread:
         return None
-    last = found.iloc[-1]
+    last = spreads.iloc[-1]
     ratio = (
         f"the 90th percentile of {last['n']} weight matrices is {last['value']:.3g} times the 10th "
         f"(alarm above {limits.spread:g})"
@@ -90,6 +95,21 @@ def _spread(table: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, 
     )
     about = {"layer": last["fastest"], "step": last["step"]}
     return _alarm("spread", about, int(last["n"]), last["value"], limits.spread, reason)
+
+
+def _left_behind(ranked: pd.DataFrame, limits: Thresholds, words: Words) -> dict[str, Any] | None:
+    rates = ranked["effective_lr"]
+    wrong = ranked[rates < rates.median() / limits.behind].sort_values("effective_lr")
+    if wrong.empty:
+        return None
+    worst, middle = wrong.iloc[0], rates.median()
+    reason = (
+        f"Layers left behind: between steps {worst['before']:,} and {worst['step']:,} {len(wrong)} "
+        f"of {len(ranked)} weight matrices learn more than {limits.behind:g} times slower than the "
+        f"median; most {words(worst['layer'])}, {worst['effective_lr']:.2g} against {middle:.2g} "
+        f"per step."
+    )
+    return _alarm("left behind", worst, len(wrong), worst["effective_lr"], middle, reason)
 
 
 def _zero_rows(table: pd.DataFrame, words: Words) -> dict[str, Any] | None:

@@ -81,6 +81,27 @@ RANKED = [
 ]  # fmt: skip
 
 
+def ranking_in_units(table: pd.DataFrame, words: Words = str) -> pd.DataFrame:
+    """The ranking as the screen shows it, titles with their units; table: `matrices`."""
+    ranked = ranking(table).dropna(subset=["growth"])
+    return pd.DataFrame(
+        {
+            "run": ranked["run"],
+            "layer": ranked["layer"].map(words),
+            "growth, times": ranked["growth"],
+            "from step": ranked["since"],
+            "to step": ranked["step"],
+            "in the last interval, %": 100 * (ranked["recent"] - 1),
+            "row norm then": ranked["norm_start"],
+            "row norm now": ranked["norm_mean"],
+            "largest row": ranked["norm_max"],
+            "learning rate, 1e-6": 1e6 * ranked["effective_lr"],
+            "turned, degrees": np.degrees(ranked["angle_since"]),
+            "stable rank": ranked["stable_rank"],
+        }
+    )
+
+
 def spread(table: pd.DataFrame) -> pd.DataFrame:
     """How far effective learning rates are apart; one row per (run, saved step but the first).
 

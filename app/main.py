@@ -4,7 +4,7 @@ A new page: one file in `app/pages`, one line in this list.
 """
 
 from app.dashboard import Entry, run_dashboard
-from app.pages import ema, interventions, magnitudes, modulation, runs, samples
+from app.pages import dynamics, ema, interventions, magnitudes, modulation, runs, samples
 
 PAGES = (
     Entry("Look", "Runs", "runs", runs.page, needs_runs=False),
@@ -12,6 +12,7 @@ PAGES = (
     Entry("Look", "Modulation", "modulation", modulation.page),
     Entry("Look", "EMA", "ema", ema.page),
     Entry("Look", "Samples", "samples", samples.page),
+    Entry("Understand", "Weight dynamics", "dynamics", dynamics.page),
     Entry("Understand", "Interventions", "interventions", interventions.page),
 )  # fmt: skip
 

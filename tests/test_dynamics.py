@@ -182,7 +182,7 @@ def grown(*factors: float) -> pd.DataFrame:
 
 def test_growth_that_goes_on_is_an_alarm_and_growth_that_ended_is_none():
     reason = raised(grown(1, 2, 4, 8))["growth"]
-    assert "w, 8 times from step 0 to 4,000 and by 100 % since step 2,000" in reason
+    assert "w, 8 times from step 0 to 4,000, by 100 % since step 2,000" in reason
     assert "step^0.25" in reason and "more than 3 times" in reason and "step^1.00" in reason
     assert "growth" not in raised(grown(1, 6, 8, 8.01))  # it grew, and has stopped
     assert "growth" not in raised(grown(1, 1.2, 1.6, 2.4))  # it grows, but is not large
@@ -210,6 +210,18 @@ def test_rates_that_drifted_apart_are_an_alarm(slow, alarm):
     if alarm:
         assert "between steps 10 and 20" in reasons["spread"] and "above 5" in reasons["spread"]
         assert "20 times" in reasons["spread"] and "10 weight matrices" in reasons["spread"]
+
+
+@pytest.mark.parametrize(("slow", "alarm"), [(0.2, False), (0.05, True)])
+def test_a_single_layer_that_hardly_learns_is_an_alarm_though_the_spread_is_small(slow, alarm):
+    def layers(step: int) -> dict[str, Tensor]:
+        return {f"w{n}": rotation(step * (slow if n == 7 else 1.0) / 100) for n in range(30)}
+
+    reasons = raised(table_of({step: layers(step) for step in (0, 10, 20)}))
+    assert ("left behind" in reasons) is alarm and "spread" not in reasons
+    if alarm:
+        assert "between steps 10 and 20 1 of 30 weight matrices" in reasons["left behind"]
+        assert "most w7, 0.0005 against 0.01 per step" in reasons["left behind"]
 
 
 @pytest.mark.parametrize(
