@@ -22,6 +22,9 @@ from mpdit_core.sampling import SamplerSettings, sample
 HELD_OUT = 360
 RECOGNIZED, NEAREST = "recognized", "nearest_distance"
 FRECHET, KERNEL = "frechet_distance", "kernel_distance"
+OUTSIDE = "outside_range"
+FAR_OUTSIDE = 1.0
+"""A pixel this many ranges of the data below or above it has left the data altogether."""
 
 
 class EvaluateSettings(SamplerSettings):
@@ -34,7 +37,7 @@ class EvaluateSettings(SamplerSettings):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
 
 
-@question(version=2)
+@question(version=3)
 def sample_quality(run: Run, weights: Weights | str, settings: EvaluateSettings) -> pd.DataFrame:
     """How good are the samples? One row per (images, seed, statistic).
 
@@ -43,7 +46,9 @@ def sample_quality(run: Run, weights: Weights | str, settings: EvaluateSettings)
     recognized: share whose label the support vector machine of `analysis.classifiers` reads;
     nearest_distance: mean Euclidean distance to the nearest training image, in standard deviations
     of the data (root of the sum over 64 pixels);
-    frechet_distance, kernel_distance: to the n held-out images, in features of `DigitFeatures`.
+    frechet_distance, kernel_distance: to the n held-out images, in features of `DigitFeatures`;
+    outside_range: share of samples with a pixel more than the data's whole range outside it. A
+    single such image can make both distances arbitrarily large.
     Raises BadData for runs that do not draw digits."""
     data = digits_of(run)
     rows: list[tuple[str, int | None, str, float]] = _held_out_rows(data, settings.n)
@@ -130,7 +135,8 @@ def draw(
 
 
 def _judged(drawn: Tensor, data: DataSplit) -> list[tuple[str, float]]:
-    return [_recognized(drawn, data), _nearest(drawn, data), *_likeness(drawn, data)]
+    marks = [_recognized(drawn, data), _nearest(drawn, data), *_likeness(drawn, data)]
+    return [*marks, _outside(drawn, data)]
 
 
 def _likeness(images: Tensor, data: DataSplit) -> list[tuple[str, float]]:
@@ -148,6 +154,13 @@ def _recognized(images: Tensor, data: DataSplit) -> tuple[str, float]:
 
 def _nearest(images: Tensor, data: DataSplit) -> tuple[str, float]:
     return NEAREST, float(nearest_distances(images, data.train_images).mean())
+
+
+def _outside(images: Tensor, data: DataSplit) -> tuple[str, float]:
+    low, high = float(data.train_images.min()), float(data.train_images.max())
+    room = FAR_OUTSIDE * (high - low)
+    beyond = (images < low - room) | (images > high + room)
+    return OUTSIDE, float(beyond.flatten(1).any(dim=1).double().mean())
 
 
 def _held_out_rows(data: DataSplit, n: int) -> list[tuple[str, int | None, str, float]]:

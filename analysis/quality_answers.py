@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.quality import FRECHET, KERNEL, NEAREST, RECOGNIZED
+from analysis.quality import FRECHET, KERNEL, NEAREST, OUTSIDE, RECOGNIZED
 from analysis.runs_overview import parameter_count
 from mpdit_core.runs import Run
 
@@ -150,6 +150,23 @@ def agreement(quick: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
             "spread": spread,
             "seeds": both["seeds"],
         }
+    )
+
+
+def outside_sentence(marks: pd.DataFrame, sampler: str) -> str:
+    """How many images left the range of the data, where any did; marks: `marks_at`."""
+    own = _of(marks, OUTSIDE)
+    own = own[own["value"] > 0]
+    counts = [
+        f"{round(row['value'] * row['n'] * row['seeds'])} of {row['n'] * row['seeds']:,} images of "
+        f"{row['run']}"
+        for row in own.to_dict("records")
+    ]
+    if not counts:
+        return ""
+    return (
+        f"{sampler} draws {', '.join(counts)} with pixels far outside the range of the data; a "
+        "single one makes the Fréchet and kernel distances as large as it likes."
     )
 
 

@@ -83,6 +83,17 @@ def test_images_that_are_not_finite_are_refused_in_one_sentence(run, monkeypatch
         sample_quality(run, "final", QUICK)
 
 
+def test_images_that_left_the_range_of_the_data_are_counted(run, monkeypatch):
+    drawn = digits().heldout_images[:40].clone()
+    low, high = float(drawn.min()), float(drawn.max())
+    drawn[3, 0, 0, 0] = high + 1.1 * (high - low)
+    drawn[4, 0, 0, 0] = low - 1.1 * (high - low)
+    drawn[5, 0, 0, 0] = high + 0.9 * (high - low)
+    monkeypatch.setattr("analysis.quality.sample", lambda *_, **__: drawn)
+    table = sample_quality(run, "final", QUICK)
+    assert table.loc[table["statistic"] == "outside_range", "value"].tolist() == [2 / 40] * 2
+
+
 def test_nearest_distance_is_that_of_brute_force():
     images, others = torch.randn(5, 1, 8, 8), torch.randn(7, 1, 8, 8)
     expected = [min(float((one - other).norm()) for other in others) for one in images]
@@ -93,7 +104,7 @@ def test_the_table_holds_every_mark_of_every_seed_beside_those_of_real_images(ru
     table = sample_quality(run, "final", QUICK)
     drawn = table[table["images"] == "samples"]
     assert sorted(drawn["seed"].unique()) == [3, 4]
-    assert (drawn.groupby("seed")["statistic"].nunique() == 4).all()
+    assert (drawn.groupby("seed")["statistic"].nunique() == 5).all()
     assert (table["n"] == 40).all()
     marks = summary(table).set_index(["images", "statistic"])["value"]
     assert marks["held-out", "recognized"] >= 0.9

@@ -10,12 +10,13 @@ from scipy import stats
 from small_runs import ladder, modulation_runs, write_run
 
 from analysis.defaults import SHOWN
-from analysis.quality import FRECHET, RECOGNIZED, EvaluateSettings, sample_quality
+from analysis.quality import FRECHET, OUTSIDE, RECOGNIZED, EvaluateSettings, sample_quality
 from analysis.quality_answers import (
     MARKS,
     agreement,
     agreement_sentence,
     modulation_table,
+    outside_sentence,
     parameters_sentence,
     quality_sentence,
     sweep_sentence,
@@ -95,7 +96,7 @@ def test_means_and_intervals_over_seeds_are_those_of_scipy(run):
     points = over_guidance(run, "final", FAST, (1.0, 2.0))
     table = pd.concat([p.placed(sample_quality(p.run, p.weights, p.settings)) for p in points])
     found = marks_at(table).set_index(["at", "statistic"])
-    assert len(found) == 2 * 4
+    assert len(found) == 2 * 5
     values = table[(table["at"] == 2) & (table["images"] == "samples")]
     values = values.loc[values["statistic"] == FRECHET, "value"]
     row = found.loc[(2.0, FRECHET)]
@@ -168,6 +169,13 @@ def test_samplers_that_differ_by_more_than_the_spread_are_said_to_differ():
     said = agreement_sentence(found, FRECHET, "DPM-Solver++", "DDPM")
     assert "in 1 of 2 runs; furthest apart in B: 40 against 20" in said
     assert agreement_sentence(found.head(0), FRECHET, "a", "DDPM").startswith("DDPM was not drawn")
+
+
+def test_images_far_outside_the_data_are_told_because_they_decide_the_distance():
+    rows = marks(("A", 1.0, OUTSIDE, 0.0, 0.0), ("E", 1.0, OUTSIDE, 2 / 1080, 0.001))
+    said = outside_sentence(rows, "DDPM")
+    assert said.startswith("DDPM draws 2 of 1,080 images of E with pixels far outside")
+    assert outside_sentence(rows.head(1), "DDPM") == ""
 
 
 def test_every_point_that_the_page_shows_first_is_precomputed(tmp_path):
