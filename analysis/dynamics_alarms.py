@@ -104,10 +104,10 @@ def _left_behind(ranked: pd.DataFrame, limits: Thresholds, words: Words) -> dict
         return None
     worst, middle = wrong.iloc[0], rates.median()
     reason = (
-        f"Layers left behind: between steps {worst['before']:,} and {worst['step']:,} {len(wrong)} "
-        f"of {len(ranked)} weight matrices learn more than {limits.behind:g} times slower than the "
-        f"median; most {words(worst['layer'])}, {worst['effective_lr']:.2g} against {middle:.2g} "
-        f"per step."
+        f"Layers left behind: {len(wrong)} of {len(ranked)} weight matrices learn more than "
+        f"{limits.behind:g} times slower than the median between steps {worst['before']:,} and "
+        f"{worst['step']:,}; slowest {words(worst['layer'])}, {worst['effective_lr']:.2g} against "
+        f"{middle:.2g} per step."
     )
     return _alarm("left behind", worst, len(wrong), worst["effective_lr"], middle, reason)
 
