@@ -3,12 +3,15 @@
 import streamlit as st
 from PIL import Image, ImageDraw
 
-ACCENT = "#7a4fc0"
+ACCENT = "#3b6fd4"
+"""That of .streamlit/config.toml."""
 _STYLE = """<style>
 .stMainBlockContainer { max-width: 1200px; padding-top: 2.5rem; }
 .stMainBlockContainer h2 { font-size: 1.6rem; font-weight: 600; padding-bottom: 0.75rem; }
 [data-testid="stSidebar"] hr { margin: 0.75rem 0; }
 [data-testid="stStatusWidget"] { opacity: 0.6; }
+/* Streamlit's offer to its developers to install something; readers of a dashboard are none. */
+.stSkillsNudge { display: none; }
 /* Streamlit makes a changed chart anew, and for a moment keeps the old one under it: the page
    would jump by its height at every move of a slider. */
 .stElementContainer:has(.stPlotlyChart)
