@@ -113,6 +113,17 @@ def averaged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pooled.assign(entropy_error=np.nan)
 
 
+def most_focused(table: pd.DataFrame, run: str) -> tuple[int, int]:
+    """Block and head (from 0) of the run with the lowest entropy over all timesteps.
+
+    table: rows of `attention_heads`; (0, 0) where the run has no finite entropy there."""
+    entropy = table[table["run"] == run].groupby(["block", "head"])["entropy"].mean().dropna()
+    if entropy.empty:
+        return 0, 0
+    block, head = entropy.index[int(entropy.argmin())]
+    return int(block), int(head)
+
+
 def logit_reach(table: pd.DataFrame) -> pd.DataFrame:
     """The largest |logit| of every head over all timesteps, and where it is.
 

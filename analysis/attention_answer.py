@@ -15,6 +15,18 @@ def attention_answer(rows: pd.DataFrame, everything: pd.DataFrame, when: str) ->
     return f"{_focused(rows, when)} {_reached(logit_reach(everything))}".strip()
 
 
+def lowest_in_words(table: pd.DataFrame) -> str:
+    """How low the bound alone lets the entropy be; empty where runs differ or have none."""
+    least = table[["bound", "entropy_least", "entropy_most"]].dropna().drop_duplicates()
+    if len(least) != 1:
+        return ""
+    row = least.iloc[0]
+    return (
+        f"The bound {row['bound']:.3g} still allows entropies from {row['entropy_least']:.2g} to "
+        f"{row['entropy_most']:.3g} nats."
+    )
+
+
 def _focused(rows: pd.DataFrame, when: str) -> str:
     finite = rows[np.isfinite(rows["entropy"])]
     if finite.empty:

@@ -163,6 +163,19 @@ def probed_images(run: Run, weights: Weights, settings: AttentionSettings) -> pd
     return table
 
 
+def at_nearest(table: pd.DataFrame, timestep: int) -> tuple[pd.DataFrame, int]:
+    """The rows of the timestep nearest to this one that the table has, and which it is."""
+    there = table["timestep"].unique()
+    nearest = int(there[np.abs(there - timestep).argmin()])
+    return table[table["timestep"] == nearest].reset_index(drop=True), nearest
+
+
+def of_head(table: pd.DataFrame, block: int, head: int) -> pd.DataFrame:
+    """The rows of one block and head."""
+    chosen = (table["block"] == block) & (table["head"] == head)
+    return table[chosen].reset_index(drop=True)
+
+
 def one_image(settings: AttentionSettings, label: int) -> AttentionSettings:
     """The first image of one label in place of all images."""
     return settings.model_copy(update={"labels": (label,), "samples": 1})

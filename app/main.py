@@ -4,7 +4,7 @@ A new page: one file in `app/pages`, one line in this list.
 """
 
 from app.dashboard import Entry, run_dashboard
-from app.pages import dynamics, ema, interventions, magnitudes, modulation, runs, samples
+from app.pages import attention, dynamics, ema, interventions, magnitudes, modulation, runs, samples
 
 PAGES = (
     Entry("Look", "Runs", "runs", runs.page, needs_runs=False),
@@ -14,6 +14,7 @@ PAGES = (
     Entry("Look", "Samples", "samples", samples.page),
     Entry("Understand", "Weight dynamics", "dynamics", dynamics.page),
     Entry("Understand", "Interventions", "interventions", interventions.page),
+    Entry("Understand", "Attention", "attention", attention.page),
 )  # fmt: skip
 
 run_dashboard(PAGES)

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from test_probing import without_data
 
 from analysis import attention_maps as maps_module
-from analysis.attention import attention_heads, averaged, logit_reach, of_images
+from analysis.attention import (
+    attention_heads,
+    averaged,
+    logit_reach,
+    most_focused,
+    of_images,
+)
 from analysis.attention_answer import attention_answer
 from analysis.attention_maps import (
     MapSettings,
@@ -255,6 +261,15 @@ def test_the_largest_logit_is_found_with_its_place():
     assert heads["logit_largest"].tolist() == [3, 2] and heads["timestep"].tolist() == [0, 900]
     assert heads["reached"].tolist() == [0.75, 0.5]
     assert heads.loc[0, "logit_typical"] == pytest.approx(5)
+
+
+def test_the_most_focused_head_is_that_of_the_lowest_entropy_over_all_timesteps():
+    table = pd.DataFrame(
+        {"run": ["B"] * 4 + ["A"], "block": [0, 0, 3, 3, 1], "head": [1, 1, 2, 2, 0],
+         "timestep": [900, 0, 900, 0, 0], "entropy": [0.1, 2.0, 1.0, 1.0, 0.0]}
+    )  # fmt: skip
+    assert most_focused(table, "B") == (3, 2)
+    assert most_focused(table.assign(entropy=np.nan), "B") == (0, 0)
 
 
 def test_heads_are_averaged_per_timestep(run):

@@ -22,6 +22,8 @@ ACROSS = 5
 ROW_HEIGHT, MARGINS = 200, 124
 POINTER = "#e0812f"
 """Marks what the controls have chosen; told apart from every purple of the heatmap."""
+UPPER_HALF_VISIBLE = [(position**0.4, colour) for position, colour in SEQUENTIAL]
+"""Most heads are nearer to uniform than to a single patch: the colours differ most there."""
 CELL = 20
 """Pixels of the invisible marks that make a heatmap's cells clickable."""
 
@@ -61,7 +63,7 @@ def by_timestep(rows: pd.DataFrame, shown: Shown, limit: float, title: str) -> g
     """A panel per run, block by timestep; rows: `averaged` over heads."""
     figure = _panels(rows, shown, limit, ("timestep", "block"))
     timestep_axis(figure)
-    figure.update_xaxes(tickvals=[999, 500, 0])
+    figure.update_xaxes(tickvals=[800, 500, 200])
     _count_axis(figure, int(rows["block"].max()) + 1, "block")
     return finished(figure, rows, title, "t (999 = noise, 0 = image)")
 
@@ -96,7 +98,7 @@ def _panels(rows: pd.DataFrame, shown: Shown, limit: float, axes: tuple[str, str
         figure.add_trace(_cells(own, shown, axes, name), **where)
     bar = {"title": {"text": shown.unit, "side": "right"}, "thickness": 12, "nticks": 5}
     figure.update_layout(
-        coloraxis={"colorscale": SEQUENTIAL, "cmin": 0, "cmax": limit, "colorbar": bar}
+        coloraxis={"colorscale": UPPER_HALF_VISIBLE, "cmin": 0, "cmax": limit, "colorbar": bar}
     )
     return figure
 

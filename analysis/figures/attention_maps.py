@@ -12,18 +12,21 @@ from analysis.figures.theme import block_axis, finish
 
 ATTENTION = [
     (0.0, "rgba(224,129,47,0)"),
-    (0.25, "rgba(224,129,47,0.55)"),
-    (0.6, "rgba(233,104,32,0.85)"),
+    (0.1, "rgba(224,129,47,0.3)"),
+    (0.3, "rgba(230,115,38,0.65)"),
+    (0.6, "rgba(228,84,30,0.88)"),
     (1.0, "rgba(216,39,24,1)"),
 ]
 """Clear where nothing is looked at, so that the image is seen below."""
 QUERY = "#2b8fd6"
 """The frame of the patch that looks."""
-GREY = (-2.0, 2.0)
-"""Values drawn black and white: two standard deviations of the data to both sides."""
+GREY = (-1.0, 2.0)
+"""Values drawn black and white, in standard deviations of the data: most pixels are dark."""
 HEIGHT_MAP = 400
 SIDE = 280
 """Pixels of an image on the screen, about."""
+TILE = 88
+"""Pixels of a map among those of all heads, at most; six of them fit a narrow page."""
 LARGEST_MATRIX = 256
 """Tokens of the largest query by key matrix that is drawn."""
 
@@ -50,7 +53,7 @@ def patch_words(token: int, side: int) -> str:
 
 def map_height(blocks: int, heads: int) -> int:
     """Height of `every_head` in pixels."""
-    return 130 + max(240, min(620, heads * max(64, 760 // max(blocks, 1))))
+    return 130 + heads * max(16, min(TILE, 620 // max(blocks, 1)))
 
 
 def map_of_query(
@@ -65,9 +68,8 @@ def map_of_query(
     tokens = len(weights)
     side = math.isqrt(tokens)
     panels = 3 if tokens <= LARGEST_MATRIX else 2
-    titles = [f"{seen}; click a patch", f"where {patch_words(query, side)} looks",
-              "every patch: from (down) to (across)"][:panels]  # fmt: skip
-    figure = make_subplots(1, panels, subplot_titles=titles, horizontal_spacing=0.07)
+    titles = [seen, f"seen by patch {query + 1}", "seen by every patch"][:panels]
+    figure = make_subplots(1, panels, subplot_titles=titles, horizontal_spacing=0.09)
     image = _image(pixels, side)
     for column in (1, 2):
         figure.add_trace(image, row=1, col=column)
@@ -144,9 +146,9 @@ def _image_axes(figure: go.Figure, side: int) -> None:
     span = (0.5, side + 0.5)
     for column, name in ((1, "x"), (2, "x2")):
         place = {"row": 1, "col": column}
-        figure.update_xaxes(range=span, title_text="column of patches", **bare, **place)
+        figure.update_xaxes(range=span, title_text="column", **bare, **place)
         figure.update_yaxes(range=span[::-1], scaleanchor=name, **bare, **place)
-    figure.update_yaxes(title_text="row of patches", row=1, col=1)
+    figure.update_yaxes(title_text="row", row=1, col=1)
 
 
 def _matrix(figure: go.Figure, weights: np.ndarray, query: int) -> None:
@@ -171,10 +173,8 @@ def _matrix(figure: go.Figure, weights: np.ndarray, query: int) -> None:
     )  # fmt: skip
     ticks = list(range(1, tokens + 1, max(1, math.isqrt(tokens))))
     span, third = (0.5, tokens + 0.5), {"row": 1, "col": 3}
-    figure.update_xaxes(range=span, title_text="patch looked at", **_bare(ticks), **third)
-    figure.update_yaxes(
-        range=span[::-1], title_text="patch that looks", scaleanchor="x3", **_bare(ticks), **third
-    )
+    figure.update_xaxes(range=span, title_text="rows look at columns", **_bare(ticks), **third)
+    figure.update_yaxes(range=span[::-1], scaleanchor="x3", **_bare(ticks), **third)
 
 
 def _bare(ticks: list[int]) -> dict[str, Any]:
