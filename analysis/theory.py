@@ -111,7 +111,7 @@ class Witness:
         self.stream, self.seen = self.seen["resid"], {}
 
 
-@question(version=1)
+@question(version=2)
 @torch.no_grad()
 def theory(run: Run, weights: Weights | str, settings: TheorySettings) -> pd.DataFrame:
     """Claim against measurement, on the tensors of a forward pass.

@@ -20,7 +20,8 @@ class Claim:
     """One row of the table. kind says what a departure is, see `analysis.theory_verdicts`:
 
     "bound" (the measured value as a share of its bound), "factor" (measured / claimed), "error"
-    (relative, of what should be equal), "cosine" (of what should be orthogonal).
+    (relative, of what should be equal), "value" (the same, told as a factor), "cosine" (of what
+    should be orthogonal).
     plain: the formula in letters; formula: the same in Markdown with LaTeX; lacking: why a
     configuration is not spoken of, or "". checked_at: which weights, if not those in view."""
 
@@ -31,7 +32,7 @@ class Claim:
     formula: str
     assumption: str
     exact: bool
-    kind: Literal["bound", "factor", "error", "cosine"]
+    kind: Literal["bound", "factor", "error", "value", "cosine"]
     lacking: Callable[[ModelConfig], str]
     checked_at: str = ""
 
@@ -110,7 +111,8 @@ $\tau = \sigma$ and $\rho = 0$.""",
         "SiLU multiplies the magnitude by 0.596, so MP-SiLU preserves it",
         "M[silu(x)] = 0.596 for x ~ N(0,1); MP-SiLU divides by 0.596",
         r"""$M[\mathrm{silu}(x)] = 0.596$ for $x \sim N(0, 1)$; MP-SiLU divides by it. For
-$N(0, \sigma^2)$ the factor is $\sqrt{E[\mathrm{silu}(\sigma z)^2]}/\sigma$, by integration.
+$N(0, \sigma^2)$ the factor is $\sqrt{E[\mathrm{silu}(\sigma z)^2]}/\sigma$, by integration; for
+$N(\mu, \sigma^2)$ likewise, with $\mu + \sigma z$ and $\sqrt{\mu^2 + \sigma^2}$.
 Checked: $M[\mathrm{act}]/M[x]$, $x$ the pre-activations of the MLP.""",
         "pre-activations Gaussian with mean 0 and σ = 1", False, "factor", _always,
     ),
@@ -160,7 +162,7 @@ rows, which the forward pass normalizes again.""",
 $(1-s)/\sqrt{(1-s)^2+s^2} = 0.919$ per branch, $0.845$ per block; a plain sum leaves it as it is.
 Gates of the form $\text{gate} \cdot \text{branch}$ start at 0. So config E is not
 magnitude-preserving at initialization.""",
-        "gates are 0, as they are at the start", True, "error", _no_zero_gates,
+        "gates are 0, as they are at the start", True, "value", _no_zero_gates,
         "initial weights",
     ),
 )  # fmt: skip

@@ -23,7 +23,7 @@ class HistogramSettings(TheorySettings):
     reach: float = Field(default=40.0, gt=0)
 
 
-@question(version=1)
+@question(version=2)
 @torch.no_grad()
 def preactivation_histogram(
     run: Run, weights: Weights | str, settings: HistogramSettings
@@ -32,7 +32,8 @@ def preactivation_histogram(
 
     Columns: run, weights, block (from 0), timestep, bin (its middle, in units of the
     pre-activation), width (of a bin), value (density: share of the values in the bin / its width),
-    sigma (root mean square of all values there), n (values). NaNs lie in no bin."""
+    mean and deviation (of all values
+    there), n (values). NaNs lie in no bin."""
     model = run.model(weights)
     width = 2 * settings.reach / settings.bins
     middles = -settings.reach + width * (np.arange(settings.bins) + 0.5)
@@ -49,23 +50,30 @@ def preactivation_histogram(
             n, counts = float(sums["n"]), sums["counts"].numpy()
             filled = counts > 0
             found = pd.DataFrame({"bin": middles[filled], "value": counts[filled] / n / width})
-            sigma = float((sums["squares"] / n).sqrt())
+            mean = float(sums["sum"] / n)
+            deviation = max(float(sums["squares"] / n) - mean**2, 0.0) ** 0.5
             parts.append(
                 found.assign(
-                    block=block, timestep=part.timestep, sigma=sigma, n=int(n), width=width
+                    block=block,
+                    timestep=part.timestep,
+                    mean=mean,
+                    deviation=deviation,
+                    n=int(n),
+                    width=width,
                 )
             )
     named = pd.concat(parts, ignore_index=True).assign(run=run.name, weights=str(weights))
-    order = ["run", "weights", "block", "timestep", "bin", "width", "value", "sigma", "n"]
-    return named[order]
+    order = ["run", "weights", "block", "timestep", "bin", "width", "value"]
+    return named[[*order, "mean", "deviation", "n"]]
 
 
 def histogram_sums(values: Tensor, settings: HistogramSettings) -> Sums:
-    """Counts per bin, sum of squares and number of the values."""
+    """Counts per bin, sums and number of the values."""
     inside = values[~values.isnan()].clamp(-settings.reach, settings.reach)
     counts = torch.histc(inside, settings.bins, -settings.reach, settings.reach)
     return {
         "n": torch.tensor(float(values.numel()), dtype=torch.float64),
+        "sum": values.sum(),
         "squares": values.square().sum(),
         "counts": counts,
     }

@@ -93,8 +93,9 @@ def silu_sums(before: Tensor, after: Tensor) -> Sums:
 
 
 def silu_measured(sums: Sums, preserve: bool) -> Measured:
-    """claimed, measured (M[after] / M[before]), predicted (of a Gaussian of that spread, by
-    integration); beyond_spread (departure of measured from predicted: what is not Gaussian).
+    """claimed, measured (M[after] / M[before]), predicted (of a centred Gaussian of that
+    magnitude, by integration), predicted_shifted (of a Gaussian of that mean and deviation);
+    not_gaussian (departure of measured from the latter).
     magnitude, mean, deviation, skewness, kurtosis (excess) of the pre-activations."""
     first, second, third, fourth = (
         float(sums[f"power{p}"] / sums["numbers"]) for p in (1, 2, 3, 4)
@@ -102,20 +103,22 @@ def silu_measured(sums: Sums, preserve: bool) -> Measured:
     size, variance = root(second), second - first**2
     after = root(sums["after"] / sums["numbers"])
     divisor = SILU_MAGNITUDE if preserve else 1.0
-    measured, predicted = ratio(after, size), silu_factor(size) / divisor
+    measured, deviation = ratio(after, size), root(max(variance, 0.0))
+    shifted = silu_factor(deviation, first) / divisor
     third_central = third - 3 * first * second + 2 * first**3
     fourth_central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
     return against(
-        SILU_MAGNITUDE / divisor, measured, sums["n"], predicted=predicted,
-        beyond_spread=departure_of(measured, predicted), magnitude=size, mean=first,
-        deviation=root(max(variance, 0.0)),
+        SILU_MAGNITUDE / divisor, measured, sums["n"], predicted=silu_factor(size) / divisor,
+        predicted_shifted=shifted, not_gaussian=departure_of(measured, shifted),
+        magnitude=size, mean=first,
+        deviation=deviation,
         skewness=ratio(third_central, max(variance, 0.0) ** 1.5),
         kurtosis=ratio(fourth_central, variance**2) - 3,
     )  # fmt: skip
 
 
-def silu_factor(sigma: float) -> float:
-    """M[silu(x)] / sigma for x ~ N(0, sigma^2), by the trapezoidal rule; nan for sigma 0.
+def silu_factor(sigma: float, mean: float = 0.0) -> float:
+    """M[silu(x)] / M[x] for x ~ N(mean, sigma^2), by the trapezoidal rule; nan for sigma 0.
 
     >>> round(silu_factor(1.0), 3)
     0.596
@@ -124,6 +127,8 @@ def silu_factor(sigma: float) -> float:
         return math.nan
     # silu's scale is 1, the Gaussian's sigma: the grid is fine for both.
     z = np.linspace(-9, 9, 4001 + 2 * int(1000 * min(sigma, 50)))
-    silu = z / (1 + np.exp(np.clip(-sigma * z, -700, 700)))
+    x = mean + sigma * z
+    silu = x / (1 + np.exp(np.clip(-x, -700, 700)))
     density = np.exp(-(z**2) / 2)
-    return float(np.sqrt((silu**2 * density).sum() / density.sum()))
+    size = (sigma**2 + mean**2) ** 0.5
+    return float(np.sqrt((silu**2 * density).sum() / density.sum())) / size

@@ -29,6 +29,9 @@ UNCLAIMED, UNSEEN, NOT_FINITE = "not claimed", "not seen", "not finite"
 
 PLACE = ["run", "weights", "claim", "block", "branch", "part", "timestep", "n"]
 _NUMBERS = ["claimed", "measured", "departure", "reached"]
+MOST_NAMED = 5
+"""With more runs than these the answer names the farthest only."""
+
 VERDICT_COLUMNS = [
     "run", "weights", "claim", "verdict", "lacking", "departure", "shown", "block", "branch",
     "part", "timestep", "n",
@@ -65,8 +68,8 @@ def verdicts(table: pd.DataFrame, configs: Mapping[str, ModelConfig]) -> pd.Data
     table: `checked`; configs: of each run. Columns: run, weights, claim; verdict (holds, roughly,
     departs, broken; not claimed: this configuration lacks what the claim is about; not seen: no
     row in the table; not finite); lacking (what it lacks); departure (the largest), shown (at that
-    place: of a factor measured / claimed, of a bound the largest share of it that is reached, else
-    the departure); block, branch, part, timestep, n of that place."""
+    place: of a factor measured / claimed, of a bound the largest share of it that is reached, of a
+    value itself, else the departure); block, branch, part, timestep, n of that place."""
     wanted = table["statistic"].isin(_NUMBERS)
     places = wide(table[wanted & (table["n"] > 0)]).reindex(columns=[*PLACE, *_NUMBERS])
     of = {key: rows for key, rows in places.groupby(["run", "claim"])}
@@ -100,7 +103,8 @@ def _worst(claim: Claim, places: pd.DataFrame) -> pd.Series:
 def _shown(claim: Claim, place: pd.Series) -> float:
     if claim.kind == "factor":
         return float(place["measured"] / place["claimed"]) if place["claimed"] else math.nan
-    return float(place["reached" if claim.kind == "bound" else "departure"])
+    shown = {"bound": "reached", "value": "measured"}.get(claim.kind, "departure")
+    return float(place[shown])
 
 
 def judged(claim: Claim, departure: float) -> str:
@@ -118,7 +122,9 @@ def number_in_words(claim: str, shown: float) -> str:
     >>> number_in_words("sum", 1.034), number_in_words("sum", 0.3), number_in_words("sum", 3.42)
     ('+3.4 %', '−70 %', '× 3.42')
     >>> number_in_words("cosine", 0.983), number_in_words("gradient", 1.2e-5)
-    ('98 % of bound', '|cos| ≤ 1e-05')
+    ('98 % of bound', '|cos| ≤ 1e-5')
+    >>> number_in_words("silu", 2.04e-8), number_in_words("gates", 0.9191)
+    ('× 2e-8', 'factor 0.919')
     """
     kind = BY_NAME[claim].kind
     if not math.isfinite(shown):
@@ -126,11 +132,17 @@ def number_in_words(claim: str, shown: float) -> str:
     if kind == "bound":
         return f"{100 * shown:.0f} % of bound" if shown < 2 else f"{shown:.3g} × the bound"
     if kind == "factor":
-        return _signed(100 * (shown - 1)) if 0.01 <= shown < 2 else f"× {shown:.3g}"
-    if shown == 0:
-        return "no difference"
-    small = f"{shown:.0e}" if shown < EXACT_TOLERANCE else f"{shown:.2g}"
+        if 0.01 <= shown < 2:
+            return _signed(100 * (shown - 1))
+        return f"× {shown:.3g}" if shown > 0.01 else f"× {_tiny(shown)}"
+    if kind == "value":
+        return f"factor {shown:.3f}"
+    small = _tiny(shown) if shown < EXACT_TOLERANCE else f"{shown:.2g}"
     return f"|cos| ≤ {small}" if kind == "cosine" else f"off by {small}"
+
+
+def _tiny(number: float) -> str:
+    return f"{number:.0e}".replace("e-0", "e-")
 
 
 def _signed(percent: float) -> str:
@@ -140,7 +152,7 @@ def _signed(percent: float) -> str:
 
 
 def place_in_words(row: Mapping[str, object] | pd.Series) -> str:
-    """Where: `block 3, MLP, t = 499`; nothing for a claim that was seen nowhere."""
+    """Where: `block 3, MLP, t = 499`, unbroken in the timestep; "" for what is not seen."""
     if not row["branch"]:
         return ""
     block, branch, part = int(row["block"]), str(row["branch"]), str(row["part"])  # type: ignore[call-overload]
@@ -150,7 +162,7 @@ def place_in_words(row: Mapping[str, object] | pd.Series) -> str:
         if part in ("qkv", "modulation", "scale", "shift"):
             words[-1] += f" ({PARTS[part]})"
     if row["timestep"] != NO_TIMESTEP:
-        words.append(f"t = {row['timestep']}")
+        words.append(f"t\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['timestep']}")
     return ", ".join(words)
 
 
@@ -170,19 +182,21 @@ def answer_sentence(found: pd.DataFrame) -> str:
         (rows["departure"].max(), claim, rows) for claim, rows in worst.groupby("claim", sort=False)
     ]
     told = [_most(str(claim), rows) for _, claim, rows in sorted(groups, key=lambda g: -g[0])]
-    return f"The claim departed from most is {'; '.join(told)}; {exact}."
+    return (
+        f"Measured against claimed, the farthest departure is that of {'; '.join(told)}; {exact}."
+    )
 
 
 def _most(claim: str, rows: pd.DataFrame) -> str:
     """One claim, the runs that depart from it most, and the farthest of them."""
     top = rows.loc[rows["departure"].idxmax()]
-    many = "up to " if len(rows) > 1 else ""
-    whose = f" in {top['run']}" if len(rows) > 1 else ""
-    number = number_in_words(claim, float(top["shown"]))
+    each = rows if len(rows) <= MOST_NAMED else rows[rows["run"] == top["run"]]
+    numbers = [number_in_words(claim, float(row["shown"])) for _, row in each.iterrows()]
+    told = [f"{number} in {run}" for number, run in zip(numbers, each["run"], strict=True)]
+    among = "" if len(each) == len(rows) else f" of {len(rows)} runs"
     where = f"{place_in_words(top)}, {int(top['n']):,} tokens"
-    names = _listed(list(rows["run"]))
-    measured = f"measured against claimed {many}{number}{whose}, {where}"
-    return f"{BY_NAME[claim].short} in {names} ({measured})"
+    farthest = f"{top['run']}: " if len(each) > 1 else ""
+    return f"{BY_NAME[claim].short} ({_listed(told)}{among}; {farthest}{where})"
 
 
 def _broken(rows: pd.DataFrame) -> str:

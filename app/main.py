@@ -4,7 +4,17 @@ A new page: one file in `app/pages`, one line in this list.
 """
 
 from app.dashboard import Entry, run_dashboard
-from app.pages import attention, dynamics, ema, interventions, magnitudes, modulation, runs, samples
+from app.pages import (
+    attention,
+    dynamics,
+    ema,
+    interventions,
+    magnitudes,
+    modulation,
+    runs,
+    samples,
+    theory,
+)
 
 PAGES = (
     Entry("Look", "Runs", "runs", runs.page, needs_runs=False),
@@ -15,6 +25,7 @@ PAGES = (
     Entry("Understand", "Weight dynamics", "dynamics", dynamics.page),
     Entry("Understand", "Interventions", "interventions", interventions.page),
     Entry("Understand", "Attention", "attention", attention.page),
+    Entry("Understand", "Theory", "theory", theory.page),
 )  # fmt: skip
 
 run_dashboard(PAGES)

@@ -182,12 +182,15 @@ def test_unit_rows_preserve_white_features_and_the_parts_add_up():
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.1, 1.0, 3.0, 100.0])
-def test_the_factor_of_silu_is_its_integral(sigma):
-    def integrand(x):
-        return (x * special.expit(sigma * x)) ** 2 * math.exp(-(x**2) / 2)
+@pytest.mark.parametrize("mean", [0.0, -2.0])
+def test_the_factor_of_silu_is_its_integral(sigma, mean):
+    def integrand(z):
+        x = mean + sigma * z
+        return (x * special.expit(x)) ** 2 * math.exp(-(z**2) / 2)
 
     total = integrate.quad(integrand, -12, 12, points=[0], limit=500, epsabs=1e-12)[0]
-    assert silu_factor(sigma) == pytest.approx(math.sqrt(total / math.sqrt(2 * math.pi)), rel=1e-4)
+    expected = math.sqrt(total / math.sqrt(2 * math.pi)) / math.hypot(sigma, mean)
+    assert silu_factor(sigma, mean) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_standard_gaussian_meets_the_claim_about_silu():
@@ -198,6 +201,13 @@ def test_a_standard_gaussian_meets_the_claim_about_silu():
     assert plain["claimed"] == 0.596 and plain["departure"] < 0.01
 
 
+def test_a_shifted_gaussian_is_explained_by_its_mean():
+    x = draws(0, 8, 64, 512, sigma=1.5) - 2
+    found = silu_measured(silu_sums(x, mp_silu(x)), True)
+    assert found["not_gaussian"] < 0.01
+    assert found["predicted"] > 1.2 * found["measured"]
+
+
 def test_moments_of_preactivations_are_those_of_scipy():
     x = draws(0, 4, 16, 32).exp() - 3
     found = silu_measured(silu_sums(x, functional.silu(x)), False)
@@ -205,7 +215,7 @@ def test_moments_of_preactivations_are_those_of_scipy():
     assert found["skewness"] == pytest.approx(stats.skew(values))
     assert found["kurtosis"] == pytest.approx(stats.kurtosis(values))
     assert (found["mean"], found["deviation"]) == pytest.approx((values.mean(), values.std()))
-    assert found["beyond_spread"] > 0.1  # its spread alone does not explain it
+    assert found["not_gaussian"] > 0.1  # mean and spread alone do not explain it
 
 
 # 4, 10. Stream

@@ -166,7 +166,7 @@ def test_the_worst_place_is_the_largest_departure():
     table = made_up(("E", "sum", 0, 1.0, 1.1, 0.1), ("E", "sum", 1, 1.0, 0.5, 1.0))
     row = verdicts(table, {"E": preset("E")}).set_index("claim").loc["sum"]
     assert (row["verdict"], row["block"], row["shown"]) == ("departs", 1, 0.5)
-    assert place_in_words(row) == "block 2, MLP, t = 499"
+    assert place_in_words(row) == "block 2, MLP, t\xa0=\xa0499"
     assert number_in_words("sum", row["shown"]) == "−50 %"
 
 
@@ -186,9 +186,9 @@ def test_the_answer_names_the_claim_each_run_departs_from_most():
         ("A", "sum", 1, 1.0, 1.5, 0.5), ("A", "silu", 0, 0.6, 0.6, 0.0),
     )  # fmt: skip
     sentence = answer_sentence(verdicts(table, {"A": preset("A"), "E": preset("E")}))
-    first, second = sentence.index("SiLU in E"), sentence.index("sum in A")
-    assert first < second and "−75 %" in sentence and "+50 %" in sentence
-    assert "block 3, MLP, t = 499, 100 tokens" in sentence
+    first, second = sentence.index("SiLU (−75 % in E"), sentence.index("sum (+50 % in A")
+    assert first < second
+    assert "block 3, MLP, t\xa0=\xa0499, 100 tokens" in sentence
 
 
 def test_a_broken_exact_claim_is_named():
