@@ -22,5 +22,7 @@ MODULES = (
     "attention_maps",
     "channels",
     "token_mean",
+    "attribution",
+    "attribution_patches",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""

@@ -98,15 +98,21 @@ def probe_inputs(run: Run, model: MPDiT, settings: ProbeSettings) -> list[ProbeI
 
 
 def _noised(run: Run, labels: Tensor, settings: ProbeSettings) -> list[ProbeInput]:
-    config = run.config
-    images = _heldout(run, labels)
-    draws = [generator(settings.seed, "probe", index) for index in range(len(labels))]
-    noise = torch.stack([torch.randn(images.shape[1:], generator=draw) for draw in draws])
-    schedule = noise_schedule(config.timesteps)
+    images, noise = images_and_noise(run, labels, settings.seed)
+    schedule = noise_schedule(run.config.timesteps)
     return [
         ProbeInput(schedule.add_noise(images, noise, torch.full_like(labels, t)), t, labels)
-        for t in settings.chosen_timesteps(config)
+        for t in settings.chosen_timesteps(run.config)
     ]
+
+
+def images_and_noise(run: Run, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """What noised inputs are mixed from: held-out images of the labels, and their noise.
+
+    Both (n, channels, size, size), images normalized. Raises BadData."""
+    images = _heldout(run, labels)
+    draws = [generator(seed, "probe", index) for index in range(len(labels))]
+    return images, torch.stack([torch.randn(images.shape[1:], generator=draw) for draw in draws])
 
 
 def _heldout(run: Run, labels: Tensor) -> Tensor:
