@@ -136,7 +136,7 @@ _LADDER_STEPS: dict[str, tuple[str, ...]] = {
     "D": ("forced_weight_normalization",),
     "E": ("mp_residual", "mp_silu", "mp_pos_enc", "mp_embedding", "no_layernorm"),
 }
-"""What each config adds to the one before it (DESIGN: the ladder A-E)."""
+"""What each config adds to the one before it (the ladder A-E, arXiv 2505.19122)."""
 
 PRESETS = tuple(_LADDER_STEPS)
 

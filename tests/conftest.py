@@ -32,7 +32,7 @@ class TorchRandom:
 TORCH_RANDOM = TorchRandom()  # hypothesis holds it by a weak reference only
 hypothesis.register_random(TORCH_RANDOM)
 # The same examples every time; `HYPOTHESIS_PROFILE=search make test` looks for new ones.
-# No deadline: the first forward of a shape is slower than the next, and CI has two cores.
+# No deadline: the first forward of a shape is slower than the next, on a busy machine much slower.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))

@@ -1,4 +1,4 @@
-"""The claims of the paper as properties, one section a row of the table in DESIGN section 3.3.
+"""The claims of the paper (arXiv 2505.19122) as properties, a section for each of its claims.
 
 Each is stated by the formula of the claim, not by the code under test, and each has a case that
 an implementation which does nothing would fail.

@@ -33,7 +33,7 @@ WIDTHS = st.floats(0.005, float(WIDEST))
 
 
 def profile(steps, step: float, sigma_rel: float):
-    """p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1), zero after t; DESIGN section 4."""
+    """p(tau) = (gamma + 1) tau^gamma / t^(gamma + 1), zero after t; arXiv 2312.02696."""
     gamma = gamma_of(sigma_rel)
     return np.where(steps <= step, (gamma + 1) * (steps / step) ** gamma / step, 0.0)
 

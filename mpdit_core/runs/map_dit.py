@@ -25,14 +25,28 @@ from mpdit_core.runs.pickles import read_pickle
 from mpdit_core.runs.run import Run
 
 LAYOUT = "map-dit"
+TELL_TALE = b"t_embedder.mlp.net.0.weight"
+"""A weight of all three eras that DiT and its other descendants call otherwise."""
 
 
 def recognises(folder: Path) -> bool:
-    """Whether the folder claims to be a run of this layout."""
-    checkpoints = folder / "checkpoints"
-    if (folder / "config.yaml").is_file():
-        return checkpoints.is_dir() or _names_a_model(folder / "config.yaml")
-    return any(checkpoints.glob("*.pt"))
+    """Whether the folder claims to be a run of this layout; nothing is unpickled.
+
+    Either part may be missing, so that a damaged run gets its sentence and other layouts with
+    checkpoints/*.pt are left to their readers."""
+    config, raw_files = folder / "config.yaml", _raw_files(folder / "checkpoints").values()
+    if config.is_file():
+        return bool(raw_files) or _names_a_model(config)
+    return any(_holds_our_names(file) for file in raw_files)
+
+
+def _holds_our_names(file: Path) -> bool:
+    """torch.save writes the names of the weights, uncompressed, before their numbers."""
+    try:
+        with file.open("rb") as opened:
+            return TELL_TALE in opened.read(2**20)
+    except OSError:
+        return False
 
 
 def _names_a_model(file: Path) -> bool:

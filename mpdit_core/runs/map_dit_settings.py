@@ -1,7 +1,7 @@
 """What a map-dit run is: the era of its code, told by its weights, and its config.yaml.
 
 The authors' code has three eras: `flags` (the ladder A-E as eight switches), `mods` (modulations
-by subset), `head` (per-sample output gains, shift by a magnitude-preserving sum). DESIGN section 3.
+by subset), `head` (per-sample output gains, shift by a magnitude-preserving sum).
 """
 
 import math
