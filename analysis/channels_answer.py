@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,14 @@ def concentration_sentence(table: pd.DataFrame) -> str:
     row = most.iloc[0]
     where = place_words(row["point"], row["branch"], row["block"])
     sentence = (
-        f"In {row['run']} a single channel of {row['size']} (number {row['which']}) carries "
-        f"{percent(row['value'])} of the square of the {where} at t = {row['timestep']} "
-        f"({_interval(row)}; {row['n']} images); an even spread gives {percent(1 / row['size'])}"
+        f"In {row['run']} channel {row['which']} alone carries {percent(row['value'])} of the "
+        f"square of the {where} at t = {row['timestep']} ({_interval(row)}; {row['n']} images), "
+        f"where an even spread over {row['size']} channels gives {percent(1 / row['size'])}"
     )
-    return f"{sentence}{_elsewhere(most, 'the most anywhere in the others')}."
+    return f"{sentence}{_elsewhere(most)}."
 
 
-def _elsewhere(most: pd.DataFrame, words: str) -> str:
+def _elsewhere(most: pd.DataFrame) -> str:
     others = most.iloc[1:]
     if others.empty:
         return ""
@@ -64,7 +65,7 @@ def _elsewhere(most: pd.DataFrame, words: str) -> str:
         last = others.iloc[-1]
         return f"; least of the {len(most)} runs in view: {last['run']}, {percent(last['value'])}"
     each = ", ".join(f"{row['run']} {percent(row['value'])}" for _, row in others.iterrows())
-    return f"; {words}: {each}"
+    return f"; the most of any channel in the others: {each}"
 
 
 def mean_sentence(table: pd.DataFrame) -> str:
@@ -95,12 +96,45 @@ def _counts(table: pd.DataFrame) -> str:
     return ", ".join(said)
 
 
+def with_words(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column `said`: what a map's hover adds to the number.
+
+    table: `channel_concentration` of one statistic, or `token_mean`."""
+    return table.assign(said=[_said(row) for row in table.to_dict("records")])
+
+
+def _said(row: dict[str, Any]) -> str:
+    if "without" in row:
+        return f"{percent(row['without'])} without channel {row['channel']}, the largest"
+    if row["statistic"] == "kurtosis":
+        return "mean over tokens; 3 for a Gaussian"
+    what = "channel" if row["statistic"] == "share" else "token"
+    return f"{what} {row['which']} of {row['size']}, counted from 0"
+
+
 def channel_words(rows: pd.DataFrame) -> dict[int, str]:
     """Rank -> what a list of choices says; rows: `top_channels` of one place and timestep."""
     return {
         int(row["rank"]): "all channels" if row["channel"] == EVERY else f"channel {row['channel']}"
         for _, row in rows[rows["rank"] <= TOP].iterrows()
     }
+
+
+def on_the_image(rows: pd.DataFrame, rank: int) -> pd.DataFrame:
+    """The tokens of one channel, one row per patch; rows: `top_channels` of a place and timestep.
+
+    Columns: those of the channel; row, column (of the patch in the image, from 1), relative (mean
+    |x| there divided by the mean over patches; of all channels the magnitude), value (not divided).
+    """
+    chosen = rows[rows["rank"] == rank]
+    relative = np.asarray(chosen["tokens"].iloc[0], dtype=float)
+    side = math.isqrt(len(relative))
+    place = np.arange(len(relative))
+    each = chosen.drop(columns="tokens").loc[chosen.index.repeat(len(relative))]
+    return each.reset_index(drop=True).assign(
+        row=place // side + 1, column=place % side + 1, relative=relative,
+        value=relative * float(chosen["mean_abs"].iloc[0]),
+    )  # fmt: skip
 
 
 def biggest(rows: pd.DataFrame, count: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ EXACT_TOLERANCE = 1e-3
 NEARLY, ROUGHLY = 0.05, 0.25
 """A claim in expectation holds within 5 % of what it predicts, and roughly within 25 %."""
 
-NEVER = "none: it holds whatever the tensors are"
+NOTHING = "nothing: it holds whatever the tensors are"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ CLAIMS = (
         r"""$M[\mathrm{att}_t] \le \sigma$ where $M[v_s] = \sigma$ for all $s$, with equality for
 one-hot rows; about $\sigma/\sqrt{T}$ for uniform rows and uncorrelated values, $T$ the number of
 tokens. Checked: $M[\mathrm{att}_t] / \max_s M[v_s]$ of every token and head.""",
-        "bound: none; σ/√T: uniform rows, uncorrelated values", True, "bound", _always,
+        "nothing for the bound; uniform rows and uncorrelated values for σ/√T",
+        True, "bound", _always,
     ),
     Claim(
         "rotation", "rotation",
@@ -84,7 +85,7 @@ tokens. Checked: $M[\mathrm{att}_t] / \max_s M[v_s]$ of every token and head."""
         r"""$M[R(\theta)\,x] = M[x]$ for every $\theta$, and the norm of every pair
 $(x_i, x_j)$. Checked: the largest relative error of a token, or of a pair relative to its
 token.""",
-        NEVER, True, "error", _no_rotation,
+        NOTHING, True, "error", _no_rotation,
     ),
     Claim(
         "linear", "unit rows",
@@ -132,7 +133,7 @@ $M[\text{after}]/M[\text{before}]$, 1 would be preserved.""",
         "|q·k/√d| ≤ √d, d the width of a head",
         r"""$|q \cdot k / \sqrt d| \le \sqrt d$, $d$ the width of a head: $q$ and $k$ are normalized
 to norm $\sqrt d$. Without cosine attention nothing bounds them.""",
-        NEVER, True, "bound", _plain_attention,
+        NOTHING, True, "bound", _plain_attention,
     ),
     Claim(
         "gradient", "gradient of normalized weights",

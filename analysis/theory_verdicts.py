@@ -193,7 +193,7 @@ def _most(claim: str, rows: pd.DataFrame) -> str:
     each = rows if len(rows) <= MOST_NAMED else rows[rows["run"] == top["run"]]
     numbers = [number_in_words(claim, float(row["shown"])) for _, row in each.iterrows()]
     told = [f"{number} in {run}" for number, run in zip(numbers, each["run"], strict=True)]
-    among = "" if len(each) == len(rows) else f" of {len(rows)} runs"
+    among = "" if len(each) == len(rows) else f", the farthest of {len(rows)} runs"
     where = f"{place_in_words(top)}, {int(top['n']):,} tokens"
     farthest = f"{top['run']}: " if len(each) > 1 else ""
     return f"{BY_NAME[claim].short} ({_listed(told)}{among}; {farthest}{where})"

@@ -15,7 +15,9 @@ from analysis.channels_answer import (
     concentration_sentence,
     mean_sentence,
     middling,
+    on_the_image,
     percent,
+    with_words,
     zeroing,
 )
 from analysis.channels_pass import kurtosis, reduce_tokens, share_with_interval
@@ -200,7 +202,7 @@ def test_a_channel_planted_in_the_model_is_found_where_it_is_and_after(run):  # 
     assert set(later["which"]) == {11}
     before = at(found, statistic="share", point="resid", block=0, branch="attn")
     assert (before["value"] < 0.9).all()
-    assert "channel of 16 (number 11)" in concentration_sentence(found)
+    assert "channel 11 alone" in concentration_sentence(found)
 
 
 def test_the_share_of_the_mean_is_that_of_the_recorder(run, means):  # noqa: F811
@@ -234,9 +236,9 @@ def test_weights_that_are_not_finite_give_a_sentence_and_no_traceback(run):  # n
     assert "cannot tell" in mean_sentence(means)
     rows = at(listed, point="resid", branch="mlp", block=1, timestep=0)
     channel_bars(rows, listed, 1, "x")
-    token_map(rows.iloc[1], "x")
-    shares = at(table, statistic="share", point="resid", branch="mlp").assign(said="")
-    place_maps(shares, scale_of("share", shares), "x")
+    token_map(on_the_image(rows, 1), "x")
+    shares = at(table, statistic="share", point="resid", branch="mlp")
+    place_maps(with_words(shares), scale_of("share", shares), "x")
 
 
 def test_images_that_are_not_at_hand_are_told_and_the_samplers_path_is_open():
@@ -276,15 +278,15 @@ def shares_of(values: dict[str, float]) -> pd.DataFrame:
 
 def test_the_answer_names_run_place_number_interval_and_the_even_spread():
     assert concentration_sentence(shares_of({"E": 0.1, "A": 0.925, "B": 0.5})) == (
-        "In A a single channel of 64 (number 23) carries 92.5 % of the square of the stream after "
-        "the MLP of block 2 at t = 500 (95 % interval 91.5 to 93.5 %; 88 images); an even spread "
-        "gives 1.56 %; the most anywhere in the others: B 50 %, E 10 %."
+        "In A channel 23 alone carries 92.5 % of the square of the stream after the MLP of block 2 "
+        "at t = 500 (95 % interval 91.5 to 93.5 %; 88 images), where an even spread over 64 "
+        "channels gives 1.56 %; the most of any channel in the others: B 50 %, E 10 %."
     )
     many = concentration_sentence(
         shares_of({name: 0.1 + 0.1 * i for i, name in enumerate("ABCDEF")})
     )
     assert "In F" in many and "least of the 6 runs in view: A, 10 %" in many
-    assert concentration_sentence(shares_of({"A": 0.5})).endswith("an even spread gives 1.56 %.")
+    assert concentration_sentence(shares_of({"A": 0.5})).endswith("over 64 channels gives 1.56 %.")
 
 
 def test_the_answer_on_means_counts_the_branches_that_are_nearly_all_mean():
@@ -318,8 +320,8 @@ def test_percent_never_rounds_to_all():
 
 
 def test_maps_share_one_scale_from_an_even_spread_to_all_in_one(table):
-    rows = at(table, statistic="share", point="resid", branch="mlp").assign(said="x")
-    both = pd.concat([rows, rows.assign(run="A", value=0.5)])
+    rows = at(table, statistic="share", point="resid", branch="mlp")
+    both = with_words(pd.concat([rows, rows.assign(run="A", value=0.5)]))
     figure = place_maps(both, scale_of("share", both), "x")
     panels = {trace.name: trace for trace in figure.data if trace.type == "heatmap"}
     assert list(panels) == ["A", "E"] and {p.coloraxis for p in panels.values()} == {"coloraxis"}
@@ -344,10 +346,10 @@ def test_bars_keep_their_axis_while_timesteps_pass_and_the_map_lies_as_the_image
     assert figures[0].layout.xaxis.range == figures[1].layout.xaxis.range
     assert list(figures[0].data[0].y) == [f"channel {c}" for c in biggest(rows, 8)]
     first = rows[rows["rank"] == 1].iloc[0]
-    drawn = token_map(first, "x")
+    drawn = token_map(on_the_image(rows, 1), "x")
     grid = first["tokens"].astype(float).reshape(4, 4)
     np.testing.assert_allclose(drawn.data[0].z, np.log2(grid))
-    assert drawn.layout.yaxis.autorange == "reversed"
+    assert drawn.layout.yaxis.range[0] > drawn.layout.yaxis.range[1]  # the first row is on top
 
 
 def test_lines_over_training_hold_the_tables_numbers(run):  # noqa: F811
@@ -358,9 +360,6 @@ def test_lines_over_training_hold_the_tables_numbers(run):  # noqa: F811
     assert len(lines) == 4  # two blocks, attention and MLP
     expected = at(rows, block=1, branch="mlp").sort_values("step")
     assert list(lines[3].y) == list(expected["value"]) and list(lines[3].x) == list(run.steps)
-    maps = place_maps(means_with_words(rows[rows["branch"] == "mlp"]), MEAN_SCALE, "x")
+    last = at(rows, branch="mlp", step=max(run.steps))
+    maps = place_maps(with_words(last), MEAN_SCALE, "x")
     assert (maps.layout.coloraxis.cmin, maps.layout.coloraxis.cmax) == (0, 1)
-
-
-def means_with_words(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["step"] == rows["step"].max()].assign(said="x")

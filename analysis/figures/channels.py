@@ -1,6 +1,7 @@
 """Figures of channels: maps of all runs, the largest channels of a place, and their tokens."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ from analysis.figures.theme import (
 
 ACROSS = 5
 """Panels side by side: the ladder A to E fills one row."""
-_ROW, _FRAME = 190, 130
+_ROW, _FRAME, _LINE = 170, 112, 17
+"""Pixels: a row of panels, what is around them, a line of a panel's title."""
 _CELL = 16
 """Size in pixels of the invisible marks that make a heatmap's cells clickable."""
 FARTHEST = 4.0
@@ -57,8 +59,9 @@ class Scale:
 
     def axis(self) -> dict[str, Any]:
         """The colour axis, the same for every panel."""
-        ticks = [*self._ticks(), *(value for value, _ in self.named)]
-        words = [*(self.said(tick) for tick in self._ticks()), *(word for _, word in self.named)]
+        plain = [tick for tick in self._ticks() if all(_apart(tick, v) for v, _ in self.named)]
+        ticks = [*plain, *(value for value, _ in self.named)]
+        words = [*map(self.said, plain), *(word for _, word in self.named)]
         low, high = self.drawn([self.low, self.high])
         return {
             "colorscale": SEQUENTIAL, "cmin": float(low), "cmax": float(high),
@@ -80,6 +83,11 @@ class Scale:
         ]  # fmt: skip
 
 
+def _apart(tick: float, other: float) -> bool:
+    """Whether two ticks of a logarithmic bar can both be read."""
+    return not 1 / 1.8 < tick / other < 1.8
+
+
 def scale_of(statistic: str, table: pd.DataFrame) -> Scale:
     """The scale of a statistic of `channel_concentration`; table: all of its rows in view."""
     size = int(table["size"].max())
@@ -89,9 +97,19 @@ def scale_of(statistic: str, table: pd.DataFrame) -> Scale:
     return Scale(words[statistic], 1 / size, 1.0)
 
 
-def maps_height(runs: int) -> int:
-    """Height of `place_maps` for so many runs, in pixels."""
-    return _FRAME + _ROW * math.ceil(max(runs, 1) / ACROSS)
+def maps_height(runs: Sequence[str]) -> int:
+    """Height of `place_maps` for these runs, in pixels."""
+    lines = max((_lines(name) for name in runs), default=1)
+    return _FRAME + (_ROW + _LINE * lines) * math.ceil(max(len(runs), 1) / ACROSS)
+
+
+def _lines(name: str) -> int:
+    return _wrapped(name).count("<br>") + 1
+
+
+def _wrapped(name: str) -> str:
+    """A long name on several lines: on a narrow page a panel is 70 pixels wide."""
+    return name.replace("-", "-<br>") if len(name) > 9 else name
 
 
 def place_maps(table: pd.DataFrame, scale: Scale, title: str) -> go.Figure:
@@ -100,17 +118,23 @@ def place_maps(table: pd.DataFrame, scale: Scale, title: str) -> go.Figure:
     table: one row per run, block and timestep: value, low, high, n, said (a line of the hover)."""
     names = in_run_order(table["run"])
     across, rows = min(ACROSS, len(names)), math.ceil(len(names) / ACROSS)
+    height, lines = maps_height(names), max(map(_lines, names))
+    plot = height - _FRAME - _LINE * (lines - 1)
     figure = make_subplots(
-        rows, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
-        horizontal_spacing=0.015, vertical_spacing=0.2 / rows,
+        rows, across, shared_xaxes="all", shared_yaxes="all",
+        subplot_titles=list(map(_wrapped, names)), horizontal_spacing=0.015,
+        vertical_spacing=(_LINE * lines + 14) / plot if rows > 1 else 0,
     )  # fmt: skip
+    figure.update_annotations(font_size=13)
     for number, name in enumerate(names):
         where = {"row": number // ACROSS + 1, "col": number % ACROSS + 1}
         _map(figure, table[table["run"] == name], scale, where)
-    figure.update_layout(coloraxis=scale.axis(), margin={"b": 56})
-    _axes(figure, int(table["block"].max()) + 1, rows, across)
+    top = 56 + _LINE * lines
+    figure.update_layout(coloraxis=scale.axis(), margin={"b": 56, "t": top})
+    _axes(figure, table, rows, across)
     figure.update_layout(hovermode="closest", clickmode="event+select", dragmode=False)
-    return finish(figure, title, maps_height(len(names)))
+    finish(figure, title, height)
+    return figure.update_layout(title={"y": 1, "yanchor": "top", "pad": {"t": 12}})
 
 
 def _map(figure: go.Figure, rows: pd.DataFrame, scale: Scale, where: dict) -> None:
@@ -143,13 +167,23 @@ def _map(figure: go.Figure, rows: pd.DataFrame, scale: Scale, where: dict) -> No
     )  # fmt: skip
 
 
-def _axes(figure: go.Figure, blocks: int, rows: int, across: int) -> None:
+def _axes(figure: go.Figure, table: pd.DataFrame, rows: int, across: int) -> None:
+    blocks = int(table["block"].max()) + 1
     timestep_axis(figure)
-    figure.update_xaxes(title_text=None, tickvals=[999, 500, 0], tickangle=0, showgrid=False)
+    figure.update_xaxes(title_text=None, tickvals=[900, 500, 100], tickangle=0, showgrid=False,
+                        range=_cell_edges(table["timestep"]))  # fmt: skip
     figure.update_xaxes(title_text=TIMESTEP_TITLE, row=rows, col=(across + 1) // 2)
     ticks = list(range(1, blocks + 1, max(1, math.ceil(blocks / 8))))
     figure.update_yaxes(tickvals=ticks, range=[0.5, blocks + 0.5], showgrid=False)
     figure.update_yaxes(title_text="block", col=1)
+
+
+def _cell_edges(timesteps: pd.Series) -> list[float]:
+    """The outer edges of a heatmap's cells, noise first: plotly puts edges halfway."""
+    seen = np.unique(timesteps.to_numpy(dtype=float))
+    if len(seen) == 1:
+        return [seen[0] + 50.0, seen[0] - 50.0]
+    return [seen[-1] + (seen[-1] - seen[-2]) / 2, seen[0] - (seen[1] - seen[0]) / 2]
 
 
 def mark_place(figure: go.Figure, run: str, timestep: int, block: int) -> go.Figure:
@@ -162,7 +196,8 @@ def mark_place(figure: go.Figure, run: str, timestep: int, block: int) -> go.Fig
         figure.add_trace(
             go.Scatter(
                 x=[timestep], y=[block + 1], xaxis=panel.xaxis, yaxis=panel.yaxis, mode="markers",
-                hoverinfo="skip", showlegend=False, name="chosen", selected=shown, unselected=shown,
+                hoverinfo="skip", showlegend=False, name="chosen", cliponaxis=False,
+                selected=shown, unselected=shown,
                 marker={"size": 16, "symbol": "square-open", "color": colour,
                         "line": {"width": width}},
             )
@@ -212,33 +247,35 @@ def _largest_ratio(table: pd.DataFrame) -> float:
     return max(2.0, float(finite.max())) if finite.size else 2.0
 
 
-def token_map(row: pd.Series, title: str) -> go.Figure:
-    """Where in the image a channel sits; row: one of `top_channels` with its tokens.
+def token_map(table: pd.DataFrame, title: str) -> go.Figure:
+    """Where in the image a channel sits, rows and columns of patches as in the image.
 
-    White is the channel's mean over tokens; rows and columns of patches as in the image."""
-    relative = np.asarray(row["tokens"], dtype=float)
-    side = math.isqrt(len(relative))
-    grid = relative.reshape(side, side)
+    table: `on_the_image`. White is the channel's mean over patches."""
+    grid = table.pivot(index="row", columns="column", values="relative")
+    values = table.pivot(index="row", columns="column", values="value")
+    side = len(grid)
     with np.errstate(divide="ignore"):
-        logs = np.log2(grid)
-    what = "magnitude" if row["channel"] == EVERY else "mean |x|"
+        logs = np.log2(grid.to_numpy())
+    what = "magnitude" if table["channel"].iloc[0] == EVERY else "mean |x|"
     colours = around_one([FARTHEST], "times<br>the mean")
     figure = go.Figure(
         go.Heatmap(
-            z=np.clip(logs, -64, 64), x=np.arange(1, side + 1), y=np.arange(1, side + 1),
-            customdata=np.stack([grid, grid * float(row["mean_abs"])], axis=-1),
-            texttemplate="%{customdata[0]:.2f}" if side <= _NUMBERED else None, name="tokens",
+            z=np.clip(logs, -64, 64), x=grid.columns, y=grid.index, name="tokens",
+            customdata=np.stack([grid, values], axis=-1), xgap=2, ygap=2,
+            text=[[f"{value:.2g}" for value in row] for row in grid.to_numpy()],
+            texttemplate="%{text}" if side <= _NUMBERED else None,
             hovertemplate=f"row %{{y}}, column %{{x}}<br>{what} %{{customdata[1]:.3g}}, "
-            f"%{{customdata[0]:.3g}} times its mean over tokens<br>{row['n']} images"
+            f"%{{customdata[0]:.3g}} times its mean over patches<br>{table['n'].iloc[0]} images"
             "<extra></extra>",
-            xgap=2, ygap=2, **colours,
+            **colours,
         )
     )  # fmt: skip
     figure.update_traces(colorbar_thickness=14)
-    ticks = list(range(1, side + 1, max(1, math.ceil(side / 8))))
-    figure.update_xaxes(title_text="column of patches", tickvals=ticks, showgrid=False,
-                        constrain="domain")  # fmt: skip
-    figure.update_yaxes(title_text="row of patches", tickvals=ticks, showgrid=False,
-                        autorange="reversed", scaleanchor="x", constrain="domain")  # fmt: skip
+    ticks = list(range(1, side + 1, math.ceil(side / 8)))
+    common = {"tickvals": ticks, "showgrid": False, "constrain": "domain"}
+    figure.update_xaxes(title_text="column of patches", **common)
+    figure.update_yaxes(
+        title_text="row of patches", range=[side + 0.5, 0.5], scaleanchor="x", **common
+    )
     figure.update_layout(dragmode=False)
     return finish(figure, title, HEIGHT)

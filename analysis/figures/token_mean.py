@@ -57,6 +57,7 @@ def _line(figure: go.Figure, rows: pd.DataFrame, block: int, blocks: int, column
             x=rows["step"], y=rows["value"], name=f"block {block + 1}", customdata=told,
             legendgroup=f"block {block + 1}", showlegend=column == 1, mode="lines+markers",
             line={"color": colour, "width": 2},
+            cliponaxis=False,
             marker={"color": colour, "size": 7, "symbol": _MARKERS[block % len(_MARKERS)]},
             hovertemplate=f"block {block + 1}, step %{{x:,}}<br>%{{y:.1%}} (95 % interval "
             "%{customdata[0]:.1%} to %{customdata[1]:.1%}, %{customdata[2]} images)<br>without "

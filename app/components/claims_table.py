@@ -33,11 +33,11 @@ SIGNS = {
 _STYLE = """<style>
 .claims { overflow-x: auto; }
 .claims table { border-collapse: collapse; font-size: 0.8rem; width: 100%; line-height: 1.3; }
-.claims th, .claims td { padding: 5px 8px; border: none; vertical-align: top; text-align: left; }
+.claims th, .claims td { padding: 5px 5px; border: none; vertical-align: top; text-align: left; }
 .claims tbody td { border-top: 1px solid rgba(128, 128, 128, 0.3); }
 .claims th { font-weight: 500; vertical-align: bottom; }
-.claims td.claim { min-width: 210px; }
-.claims td.run { min-width: 96px; }
+.claims td.claim { min-width: 140px; }
+.claims td.run { min-width: 80px; }
 .claims td.claim span { border-bottom: 1px dotted rgba(128, 128, 128, 0.8); cursor: help; }
 .claims small { opacity: 0.75; display: block; }
 .claims .quiet { opacity: 0.65; }
@@ -50,7 +50,7 @@ def claims_table(found: pd.DataFrame, runs: Sequence[str], chosen: str) -> str:
     """HTML. found: `theory_verdicts.verdicts`; chosen: name of the claim drawn below, shaded."""
     by_place = {(row["claim"], row["run"]): row for row in found.to_dict("records")}
     names = [f'<th style="color:{run_style(run).colour}">{escape(run)}</th>' for run in runs]
-    head = f"<tr><th>claim</th><th>exact?</th>{''.join(names)}</tr>"
+    head = f"<tr><th>claim</th>{''.join(names)}</tr>"
     rows = [
         _row(claim, [by_place[claim.name, run] for run in runs], claim.name == chosen)
         for claim in CLAIMS
@@ -61,11 +61,12 @@ def claims_table(found: pd.DataFrame, runs: Sequence[str], chosen: str) -> str:
 
 def _row(claim: Claim, cells: Sequence[dict], chosen: bool) -> str:
     help = escape(f"{claim.plain}. Assumes: {claim.assumption}.", quote=True)
-    at = f"<small>checked on the {claim.checked_at}</small>" if claim.checked_at else ""
-    words = f'<td class="claim"><span title="{help}">{escape(claim.words)}</span>{at}</td>'
-    exact = f"<td>{'exact' if claim.exact else 'in expectation'}</td>"
+    at = "exact" if claim.exact else "in expectation"
+    at += f", checked on the {claim.checked_at}" if claim.checked_at else ""
+    words = f'<span title="{help}">{escape(claim.words)}</span><small>{at}</small>'
     shade = ' class="chosen"' if chosen else ""
-    return f"<tr{shade}>{words}{exact}{''.join(_cell(claim, cell) for cell in cells)}</tr>"
+    told = "".join(_cell(claim, cell) for cell in cells)
+    return f'<tr{shade}><td class="claim">{words}</td>{told}</tr>'
 
 
 def _cell(claim: Claim, row: dict) -> str:

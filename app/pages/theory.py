@@ -20,6 +20,7 @@ from analysis.theory_claims import (
     CLAIMS,
     EXACT_TOLERANCE,
     NEARLY,
+    NOTHING,
     PARTS,
     ROUGHLY,
     Claim,
@@ -37,7 +38,7 @@ from analysis.theory_weights import GradientSettings, RowSettings, gradient_angl
 from app.components import Results, View, answer, built, empty, part, question, results_of, show
 from app.components.claims_table import claims_table
 
-SOURCES = {"noised": "held-out images, noised", "trajectory": "the sampler's own path"}
+SOURCES = {"noised": "held-out images", "trajectory": "the sampler's path"}
 PATH_COST = "Follow the sampler's own path of each run, about 10 s a run"
 FORMS = {"": "the run's own", "mp": "MP-sum", "plain": "plain sum"}
 INITIAL = "initial weights"
@@ -66,7 +67,7 @@ class Tables:
 def page(view: View) -> None:
     question("Do the claims of the paper hold on these weights?")
     place = st.container()
-    left, right = st.columns(2)
+    left, right = st.columns([2, 3])
     with left:
         names = {claim.name: claim.short for claim in CLAIMS}
         words = names.__getitem__
@@ -130,19 +131,18 @@ def _figures(view: View, claim: Claim, tables: Tables, histogram: Results | None
     drawing = drawing_of(claim.name, form or piece[1])
     everything = blocks(main.table, claim.name, piece)
     grey = None if compared is None else blocks(compared.table, claim.name, piece)
+    shown = everything if grey is None else pd.concat([everything, grey], ignore_index=True)
     rows, grey, moment = _at_timestep(view, claim, everything, grey)
     where = ", ".join(
         part for part in (_piece_words(piece), FORMS[form] if form else "", moment) if part
     )
     used = [main] if compared is None else [main, compared]
-    figure = built(
-        claim_panels, rows, grey, everything, drawing, f"{_title(claim)}: {where}", words
-    )
+    figure = built(claim_panels, rows, grey, shown, drawing, f"{_title(claim)}: {where}", words)
     drawn = rows if grey is None else pd.concat([rows, grey], ignore_index=True)
     definition = f"{claim.words}. Assumes {claim.assumption}."
     show(figure, drawn, "claim", used, definition=definition, formula=claim.formula)
     about = [run.name for run in view.runs if not claim.lacking(run.config)]
-    claimed = everything[everything["run"].isin(about)] if about else everything
+    claimed = shown[shown["run"].isin(about)] if about else shown
     _assumption(claim, rows, grey, claimed, drawing, where, words, used)
     if histogram is not None:
         _distribution(view, histogram, rows)
@@ -221,11 +221,12 @@ def _assumption(
 ) -> None:
     if not drawing.measures:
         return
-    title = f"What the claim assumes: {where}"
+    nothing = claim.assumption == NOTHING
+    title = f"{'How exactly it holds' if nothing else 'What the claim assumes'}: {where}"
     figure = built(assumption_panels, rows, grey, claimed, drawing.measures, title, words)
     definition = (
-        f"Assumed: {claim.assumption}. Dotted lines: where that is met. The axes are those of the "
-        "runs of which it is claimed."
+        f"Assumed: {claim.assumption}. Dotted lines: where that is met. The axes are those "
+        "of the runs of which it is claimed."
     )
     show(figure, rows, "assumption", used, definition=definition, formula=claim.formula)
 
