@@ -61,9 +61,9 @@ def _bounded(top: pd.DataFrame) -> str:
     bounds = top["bound"].unique()
     bound = f"its bound √d = {bounds[0]:.3g}" if len(bounds) == 1 else "its bound √d"
     most, least = top.loc[top["reached"].idxmax()], top.loc[top["reached"].idxmin()]
-    share = f"{most['reached']:.1%} of {bound} in {most['run']}"
+    share = f"{100 * most['reached']:.1f} % of {bound} in {most['run']}"
     if len(top) > 1:
-        share += f", least in {least['run']} ({least['reached']:.1%})"
+        share += f", least in {least['run']} ({100 * least['reached']:.1f} %)"
     return f"with cosine attention the largest |logit| is {share}"
 
 

@@ -350,8 +350,8 @@ def test_the_answer_names_the_most_focused_head_and_how_near_the_bound_is():
     table = heads_of(A=(0.5, 24.2, math.nan), B=(1.7, 3.96, 4.0), E=(1.6, 3.9, 4.0))
     assert attention_answer(table, table, "at t = 500") == (
         "At t = 500 the most focused head is head 2 of block 3 in A: entropy 0.5 ± 0.02 of at most "
-        "2.77 nats (44 images). With cosine attention the largest |logit| is 99.0% of its bound "
-        "√d = 4 in B, least in E (97.5%); without a bound A reaches 24.2 (44 images at each "
+        "2.77 nats (44 images). With cosine attention the largest |logit| is 99.0 % of its bound "
+        "√d = 4 in B, least in E (97.5 %); without a bound A reaches 24.2 (44 images at each "
         "timestep)."
     )
 
@@ -360,4 +360,4 @@ def test_the_answer_of_one_run_speaks_of_it_alone():
     only = heads_of(A=(0.5, 24.2, math.nan))
     assert "Without a bound A reaches 24.2" in attention_answer(only, only, "at t = 500")
     only = heads_of(E=(0.5, 3.9, 4.0))
-    assert "97.5% of its bound √d = 4 in E (44 images" in attention_answer(only, only, "at t = 0")
+    assert "97.5 % of its bound √d = 4 in E (44 images" in attention_answer(only, only, "at t = 0")

@@ -45,7 +45,7 @@ def _reached(own: pd.DataFrame, name: str) -> str:
     bound = own["bound"].iloc[0]
     if math.isnan(bound):
         return f"{name}: no bound"
-    return f"{name}: {own['reached'].max():.1%} of √d"
+    return f"{name}: {100 * own['reached'].max():.1f} % of √d"
 
 
 def _logits(figure: go.Figure, own: pd.DataFrame, name: str, where: dict) -> None:
@@ -76,7 +76,7 @@ def _logits(figure: go.Figure, own: pd.DataFrame, name: str, where: dict) -> Non
 
 
 def _of_bound(reached: float) -> str:
-    return "" if math.isnan(reached) else f", {reached:.1%} of the bound"
+    return "" if math.isnan(reached) else f", {100 * reached:.1f} % of the bound"
 
 
 def _spread(own: pd.DataFrame) -> np.ndarray:

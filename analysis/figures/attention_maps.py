@@ -48,7 +48,16 @@ def patch_words(token: int, side: int) -> str:
     >>> patch_words(5, 4)
     'patch 6 (row 2, column 2)'
     """
-    return f"patch {token + 1} (row {token // side + 1}, column {token % side + 1})"
+    return f"patch {token + 1} ({_row_and_column(token, side)})"
+
+
+def patch_place(token: int, side: int) -> str:
+    """`6: row 2, column 2`, counted from 1."""
+    return f"{token + 1}: {_row_and_column(token, side)}"
+
+
+def _row_and_column(token: int, side: int) -> str:
+    return f"row {token // side + 1}, column {token % side + 1}"
 
 
 def map_height(blocks: int, heads: int) -> int:
@@ -133,7 +142,7 @@ def _patches(side: int) -> go.Scatter:
     """Invisible marks that can be clicked, on top of everything."""
     row, column = np.indices((side, side)) + 1
     return go.Scatter(
-        x=column.ravel(), y=row.ravel(), customdata=np.arange(1, side**2 + 1)[:, None],
+        x=column.ravel(), y=row.ravel(), customdata=[[token] for token in range(1, side**2 + 1)],
         mode="markers", marker={"size": max(6, SIDE // side - 4), "symbol": "square", "opacity": 0},
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
         hovertemplate="patch %{customdata[0]} (row %{y}, column %{x})<extra></extra>",

@@ -20,7 +20,13 @@ from analysis.attention_maps import (
 from analysis.attention_pass import AttentionSettings
 from analysis.figures.attention import SHOWN, by_head, by_timestep, mark_place, panels_height
 from analysis.figures.attention_logits import logits_by_block
-from analysis.figures.attention_maps import HEIGHT_MAP, every_head, map_of_query, patch_words
+from analysis.figures.attention_maps import (
+    HEIGHT_MAP,
+    every_head,
+    map_of_query,
+    patch_place,
+    patch_words,
+)
 from analysis.magnitudes import labels_in_words
 from app.components import Results, View, answer, built, empty, question, results_of, show
 from mpdit_core.config import ModelConfig
@@ -86,7 +92,7 @@ def page(view: View) -> None:
     if heads is None:
         return
     chosen = _controls(view, heads.table)
-    rows = heads.table[heads.table["timestep"] == chosen.timestep]
+    rows, _ = at_nearest(heads.table, chosen.timestep)
     with place:
         said = attention_answer(rows, heads.table, f"at t = {chosen.timestep}")
         answer(f"{view.weights_name}: {said}")
@@ -155,7 +161,7 @@ def _clicked_head(view: View, arranged: str) -> None:
 
 def _maps(view: View, shown: AttentionSettings, chosen: Chosen) -> None:
     config = chosen.run.config
-    columns = st.columns([3, 3, 2], vertical_alignment="bottom")
+    columns = st.columns([3, 2, 3], vertical_alignment="bottom")
     with columns[0]:
         image = _image(view, config, shown)
     with columns[1]:
@@ -163,8 +169,9 @@ def _maps(view: View, shown: AttentionSettings, chosen: Chosen) -> None:
                             words=UNDER.__getitem__)  # fmt: skip
     with columns[2]:
         side = config.size // config.patch
-        middle = side * ((side - 1) // 2) + (side - 1) // 2 + 1
-        patch = view.number("patch", "Patch that looks", 1, config.tokens, middle)
+        middle = (side + 1) * ((side - 1) // 2) + 1
+        patch = view.choice("patch", "Patch that looks", list(range(1, side**2 + 1)), middle,
+                            words=lambda number: patch_place(number - 1, side))  # fmt: skip
     asked = shown if image is None else one_image(shown, image)
     settings = fitting(config, maps_of(asked), chosen.block, chosen.head)
     runs = (chosen.run,)
