@@ -52,7 +52,7 @@ class DynamicsSettings(Settings):
     """No settings: every saved step of the raw weights is read."""
 
 
-@question(version=1)
+@question(version=1, of="run")
 def weight_dynamics(run: Run, weights: Weights | str, settings: DynamicsSettings) -> pd.DataFrame:
     """One row per (parameter, saved step); asked of the final weights, which every run has.
 

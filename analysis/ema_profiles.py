@@ -42,7 +42,7 @@ class LengthSettings(Settings):
     """No settings: every weight matrix is measured."""
 
 
-@question(version=1)
+@question(version=1, of="run")
 def ema_profile(run: Run, weights: Weights | str, settings: ProfileSettings) -> pd.DataFrame:
     """The ideal averaging profile of this width, and the one that the snapshots add up to.
 
@@ -66,7 +66,7 @@ def ema_profile(run: Run, weights: Weights | str, settings: ProfileSettings) -> 
     )
 
 
-@question(version=1)
+@question(version=1, of="run")
 def ema_coefficients(
     run: Run, weights: Weights | str, settings: CoefficientSettings
 ) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def ema_coefficients(
     return _first(table, named).assign(raw_sum=made.raw_sum, error=made.error, n=len(snapshots))
 
 
-@question(version=1)
+@question(version=1, of="run")
 def ema_decay(run: Run, weights: Weights | str, settings: DecaySettings) -> pd.DataFrame:
     """Decay factor beta of the first steps, for this width and for those the run tracked.
 
@@ -105,7 +105,7 @@ def ema_decay(run: Run, weights: Weights | str, settings: DecaySettings) -> pd.D
     return _first(pd.DataFrame(rows), {"run": run.name, "weights": str(weights)})
 
 
-@question(version=1)
+@question(version=1, of="run")
 def ema_length(run: Run, weights: Weights | str, settings: LengthSettings) -> pd.DataFrame:
     """Are averaged weights shorter than raw ones? One row per weight matrix and embedding table.
 

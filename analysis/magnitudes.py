@@ -4,7 +4,7 @@ Magnitude of a token: root mean square over its channels. `in` is what enters a 
 `resid` is the stream after the branch was added. "Preserved" is 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def magnitudes(run: Run, weights: Weights, settings: ProbeSettings) -> pd.DataFr
     return table[table["statistic"] != "histogram"].drop(columns="bin").reset_index(drop=True)
 
 
-@question(version=1)
+@question(version=2)
 def magnitude_distribution(run: Run, weights: Weights, settings: ProbeSettings) -> pd.DataFrame:
     """How are the magnitudes of the tokens distributed? At the same places as `magnitudes`.
 
@@ -58,12 +58,15 @@ def at(
     table: pd.DataFrame,
     *,
     timestep: int | None = None,
-    label: int | None = None,
+    label: Mapping[str, int] | None = None,
     point: str | None = None,
     branch: str | None = None,
 ) -> pd.DataFrame:
-    """The rows of one timestep, label, point, branch; None takes all."""
-    wanted = {"timestep": timestep, "label": label, "point": point, "branch": branch}
+    """The rows of one timestep, label, point, branch; None takes all.
+
+    label: run -> its number of the label; that of the null label differs from run to run."""
+    number = None if label is None else table["run"].map(label)
+    wanted = {"timestep": timestep, "label": number, "point": point, "branch": branch}
     keep = np.ones(len(table), dtype=bool)
     for column, value in wanted.items():
         if value is not None:

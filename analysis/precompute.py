@@ -6,11 +6,13 @@ A result that is already there is kept, so a killed computation goes on where it
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from analysis.defaults import Default, all_defaults
@@ -72,8 +74,13 @@ def precompute(folder: Path, out: Path, processes: int = 2) -> int:
         for what in bar:
             bar.set_description(what)
     for lock in (out / "locks").glob("*.lock"):
-        lock.unlink()
+        _unlink_if_free(lock)
     return len(waiting)
+
+
+def _unlink_if_free(lock: Path) -> None:
+    with suppress(Timeout), FileLock(lock, timeout=0):
+        lock.unlink()
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Pages, the store and the command line know analyses only through `Question`.
 import inspect
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mpdit_core.runs import Run, Weights
 
 Compute = Callable[[Any, Any, Any], pd.DataFrame]
+Scope = Literal["weights", "run"]
+"""What a table is made of: the weights asked for, or all saved weights of the run."""
 
 
 class Question:
@@ -22,12 +24,14 @@ class Question:
 
     name: the function's name, part of every result's key.
     version: raised by hand whenever the numbers would change; part of the key too.
+    of: what the table is made of; part of the key too.
     settings_type: the frozen pydantic model of the third parameter.
     """
 
-    def __init__(self, compute: Compute, version: int):
+    def __init__(self, compute: Compute, version: int, of: Scope = "weights"):
         self.compute = compute
         self.version = version
+        self.of: Scope = of
         self.name = compute.__name__
         self.settings_type = _settings_type(compute)
         update_wrapper(self, compute)
@@ -40,11 +44,12 @@ class Question:
         return f"<question {self.name}, version {self.version}>"
 
 
-def question(version: int) -> Callable[[Compute], Question]:
+def question(version: int, of: Scope = "weights") -> Callable[[Compute], Question]:
     """Make a function (run, weights, settings) -> DataFrame an analysis of that version.
 
-    Raises TypeError when the third parameter is not annotated with a frozen pydantic model."""
-    return lambda compute: Question(compute, version)
+    of: "run" for one that reads other saved weights than those it is asked about. Raises TypeError
+    when the third parameter is not annotated with a frozen pydantic model."""
+    return lambda compute: Question(compute, version, of)
 
 
 def _settings_type(compute: Compute) -> type[BaseModel]:

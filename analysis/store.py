@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pydantic import BaseModel
 
 from analysis.question import Question
 from mpdit_core.progress import track
+from mpdit_core.runs.files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
     from mpdit_core.runs import Run, Weights
@@ -50,7 +50,7 @@ class Store:
 
         The run's name is not part of it: a renamed or copied run finds its results again."""
         asked = {
-            "weights": run.identity(weights),
+            "weights": _identity(question, run, weights),
             "question": question.name,
             "version": question.version,
             "settings": settings.model_dump(mode="json"),
@@ -86,17 +86,8 @@ class Store:
         arrow = pa.Table.from_pandas(table, preserve_index=False)
         metadata = {**(arrow.schema.metadata or {}), _METADATA: _canonical(about).encode()}
         path = self.write_to / f"{key}.parquet"
-        self.write_to.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.write_to, suffix=".partial")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                pq.write_table(arrow.replace_schema_metadata(metadata), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        whole = arrow.replace_schema_metadata(metadata)
+        write_atomically(path, lambda file: pq.write_table(whole, file, compression="zstd"))
         return path
 
     def result(
@@ -131,7 +122,7 @@ class Store:
             "run": run.name,
             "weights": str(weights),
             "checkpoint": run.checkpoint_sha256(weights),
-            "identity": run.identity(weights),
+            "identity": _identity(question, run, weights),
             "seconds": round(time.monotonic() - start, 3),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -163,6 +154,20 @@ def named(table: pd.DataFrame, run: "Run", weights: "Weights | str") -> pd.DataF
     Results are found by the weights' content, so they may have been stored under another name."""
     labels = {"run": run.name, "weights": str(weights)}
     return table.assign(**{name: text for name, text in labels.items() if name in table.columns})
+
+
+def _identity(question: Question, run: "Run", weights: "Weights | str") -> str:
+    """The bytes that the table is made of, as a hash."""
+    own = run.identity(weights)
+    if question.of == "weights":
+        return own
+    raw = [["raw", step, sha256_of(file)] for step, file in sorted(run.raw_files.items())]
+    averages = [
+        [f"{sigma:g}", step, sha256_of(file)]
+        for sigma, files in sorted(run.ema_files.items())
+        for step, file in sorted(files.items())
+    ]
+    return hashlib.sha256(json.dumps([own, raw, averages]).encode()).hexdigest()
 
 
 def user_cache() -> Path:

@@ -51,7 +51,7 @@ def token_mean(run: Run, weights: Weights | str, settings: TokenMeanSettings) ->
     return table
 
 
-@question(version=1)
+@question(version=1, of="run")
 def token_mean_by_step(
     run: Run, weights: Weights | str, settings: TrainingSettings
 ) -> pd.DataFrame:

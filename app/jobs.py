@@ -21,6 +21,9 @@ AT_ONCE = 2
 """Jobs of one lane computed at the same time; the others wait in line. What takes a moment has a
 lane of its own, so that nobody's page waits for somebody's long computation."""
 
+REMEMBERED = 200
+"""Jobs that are over and still known, with how they ended."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -76,7 +79,8 @@ class Job:
     """One computation. Its state is read by any thread, and written by its own and `cancel`."""
 
     def __init__(self, key: str, what: str, work: Callable[[], object]):
-        self.key, self.what, self.work = key, what, work
+        self.key, self.what = key, what
+        self.work: Callable[[], object] | None = work
         self.state: State = "waiting"
         self.progress = Progress()
         self.error = ""
@@ -126,11 +130,13 @@ class Job:
         with reporting(self.report):
             self.report(self.what, 0, 1)
             self.progress = Progress()
-            self.work()
+            if self.work is not None:
+                self.work()
         self._end("done")
 
     def _end(self, state: State) -> None:
         self.ended, self.state = time.monotonic(), state
+        self.work = None  # it may hold tables, and nobody needs it any more
 
 
 class Board:
@@ -161,6 +167,7 @@ class Board:
             job = self._jobs.get(key)
             if job is None or job.over or job.stop.is_set():
                 job = self._jobs[key] = Job(key, what, work)
+                self._forget_the_oldest()
                 name = f"job {key[:12]}"
                 threading.Thread(
                     target=job.run, args=(self._places[lane],), name=name, daemon=True
@@ -178,6 +185,11 @@ class Board:
         with self._lock:
             if key in self._jobs and self._jobs[key].over:
                 del self._jobs[key]
+
+    def _forget_the_oldest(self) -> None:
+        over = [key for key, job in self._jobs.items() if job.over]
+        for key in over[:-REMEMBERED]:
+            del self._jobs[key]
 
     def withdraw(self, key: str, asker: Hashable) -> bool:
         """This asker no longer wants the job; returns whether that stops it."""

@@ -2,6 +2,8 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +91,16 @@ class _Shelf:
 
 def _changed_at(folders: tuple[Path, ...]) -> tuple[tuple[str, int], ...]:
     """When each folder under these got or lost a file; a rename in place of a file counts."""
-    inside = [parent for folder in folders for parent, _, _ in os.walk(folder)]
-    return tuple((parent, os.stat(parent).st_mtime_ns) for parent in sorted(inside))
+    return tuple(sorted(change for folder in folders for change in _changes(folder)))
+
+
+def _changes(folder: Path) -> Iterator[tuple[str, int]]:
+    for parent, inside, _ in os.walk(folder):
+        # What a training needs to go on changes all the time and shows nowhere; folders with a
+        # dot are being written, and renamed when they are whole.
+        inside[:] = [name for name in inside if name != "state" and not name.startswith(".")]
+        with suppress(FileNotFoundError):
+            yield parent, os.stat(parent).st_mtime_ns
 
 
 _SHELF = _Shelf()

@@ -15,18 +15,21 @@ BINS_PER_OCTAVE = 8
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -12, 12
 INNER_BINS = BINS_PER_OCTAVE * (HIGHEST_OCTAVE - LOWEST_OCTAVE)
 BINS = INNER_BINS + 2
-"""The histogram's bins: below 2^-12 (zero too), 8 per factor of 2, and from 2^12 on."""
+"""The histogram's bins: small ones (zero too), 8 per factor of 2, and large ones.
+
+A bin lies around 1 and every other power of 2^(1/8): were 1, "preserved", an edge, rounding would
+spread equal tokens over two bins."""
 
 
 def bin_edges() -> np.ndarray:
     """log2 of the bins' edges, (BINS + 1,), first -inf and last inf."""
-    inner = LOWEST_OCTAVE + np.arange(INNER_BINS + 1) / BINS_PER_OCTAVE
+    inner = LOWEST_OCTAVE + (np.arange(INNER_BINS + 1) - 0.5) / BINS_PER_OCTAVE
     return np.concatenate([[-np.inf], inner, [np.inf]])
 
 
 def bin_of(magnitude: Tensor) -> Tensor:
     """Index of the histogram's bin of each magnitude, int64; 0 magnitude falls in bin 0."""
-    place = magnitude.log2().sub_(LOWEST_OCTAVE).mul_(BINS_PER_OCTAVE).add_(1)
+    place = magnitude.log2().sub_(LOWEST_OCTAVE).mul_(BINS_PER_OCTAVE).add_(1.5)
     return place.clamp_(0, BINS - 1).long()  # below the first edge 0 to 1 truncates to 0
 
 

@@ -62,7 +62,7 @@ def test_means_and_spreads_equal_those_of_the_blocks_called_by_hand(run, table):
 
 def test_a_label_is_filtered_as_by_hand(run, table):  # noqa: F811
     expected = stream_by_hand(run).reshape(3, 2, 2, 4 * 16)  # labels 3 and 10, four images each
-    chosen = at(table, point="resid", branch="mlp", label=10, timestep=500)
+    chosen = at(table, point="resid", branch="mlp", label={run.name: 10}, timestep=500)
     means = by_block(chosen).set_index("block")["mean"]
     for block in (0, 1):
         assert means[block] == pytest.approx(expected[1, block, 1].mean(), rel=1e-5)

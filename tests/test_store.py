@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,8 @@ class FakeRun:
 
     name: str = "A"
     content: str = "a"
+    raw_files: dict[int, Path] = field(default_factory=dict)
+    ema_files: dict[float, dict[int, Path]] = field(default_factory=dict)
 
     def identity(self, weights) -> str:
         return f"{self.content}/{weights}"
@@ -90,6 +92,28 @@ def test_a_new_version_of_the_same_analysis_is_computed_again(store):
     store.result(counted, FakeRun(), "final", Settings())
     store.result(newer, FakeRun(), "final", Settings())
     assert newer.name == counted.name and CALLS == ["A", "A"]
+
+
+def test_what_reads_all_saved_weights_depends_on_each_of_them(store, tmp_path):
+    @question(version=1, of="run")
+    def history(run: FakeRun, weights: str, settings: Settings) -> pd.DataFrame:
+        return counted.compute(run, weights, settings)
+
+    for name in ("first", "last", "copy"):
+        (tmp_path / name).write_text(name.replace("copy", "last"))
+    both = {0: tmp_path / "first", 9: tmp_path / "last"}
+    runs = [
+        FakeRun(raw_files=both),
+        FakeRun(raw_files={9: tmp_path / "last"}),
+        FakeRun(raw_files={0: tmp_path / "first", 8: tmp_path / "last"}),
+        FakeRun(raw_files=both, ema_files={0.1: {9: tmp_path / "last"}}),
+        FakeRun(raw_files=both, ema_files={0.05: {9: tmp_path / "last"}}),
+    ]
+    keys = [store.key(history, run, "final", Settings()) for run in runs]
+    assert len(set(keys)) == len(runs)
+    copied = FakeRun(name="B", raw_files={0: tmp_path / "first", 9: tmp_path / "copy"})
+    assert store.key(history, copied, "final", Settings()) == keys[0]
+    assert len({store.key(counted, run, "final", Settings()) for run in runs}) == 1
 
 
 def test_a_copied_run_finds_its_result_under_its_own_name(store):

@@ -293,10 +293,12 @@ def _outline(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
     inner = rows[np.isfinite(rows["bin"])]
     if inner.empty:
         return [1.0], [0.0]
-    place = (inner["bin"] / WIDTH_OF_BIN).round().astype(int)
+    first = float(inner["bin"].min())
+    place = ((inner["bin"] - first) / WIDTH_OF_BIN).round().astype(int)
     shares = dict(zip(place, inner["share"], strict=True))
-    steps = range(int(place.min()) - 1, int(place.max()) + 2)
-    return [2.0 ** (s * WIDTH_OF_BIN) for s in steps], [shares.get(s, 0.0) for s in steps]
+    steps = range(-1, int(place.max()) + 2)
+    edges = [2.0 ** (first + step * WIDTH_OF_BIN) for step in steps]
+    return edges, [shares.get(step, 0.0) for step in steps]
 
 
 def _span(table: pd.DataFrame) -> tuple[int, int]:

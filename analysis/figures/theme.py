@@ -24,7 +24,6 @@ MUTED = "#8a8a8a"
 """A grey that can be seen on both backgrounds: the line at 1, initial weights, the unchosen."""
 
 TIMESTEP_TITLE = "timestep t (999 = noise, 0 = image)"
-MAGNITUDE_TITLE = "magnitude (root mean square over channels)"
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,6 @@ def run_style(name: str) -> RunStyle:
         _OTHER_MARKERS[number // 7 % len(_OTHER_MARKERS)],
         _OTHER_DASHES[number // 42 % len(_OTHER_DASHES)],
     )
-
-
-def run_colours(names: Iterable[str]) -> dict[str, str]:
-    """`color_discrete_map` for plotly express."""
-    return {name: run_style(name).colour for name in names}
 
 
 def in_run_order(names: Iterable[str]) -> list[str]:

@@ -19,7 +19,6 @@ from analysis.magnitudes import (
     by_timestep,
     distribution,
     growth_sentence,
-    labels_in_words,
     magnitude_distribution,
     magnitudes,
 )
@@ -28,7 +27,9 @@ from app.components import Results, View, answer, built, question, results_of, s
 
 SOURCES = {"noised": "held-out images, noised", "trajectory": "the sampler's own path"}
 PATH_COST = "Follow the sampler's own path of each run, about 10 s a run"
-ALL = "all"
+ALL, NULL = "all", "null"
+Label = dict[str, int] | None
+"""Run -> its number of the chosen label; None for all labels."""
 MAP_KEY = "map"
 
 PANELS = (
@@ -76,16 +77,17 @@ def _source(view: View) -> tuple[ProbeSettings, str]:
     return ProbeSettings(source=source), "now" if source == "noised" else "button"
 
 
-def _filters(view: View, table: pd.DataFrame) -> tuple[int | None, int | None, bool]:
+def _filters(view: View, table: pd.DataFrame) -> tuple[Label, int | None, bool]:
     """Label and timestep, None for all, and whether the axis is logarithmic."""
-    config = view.runs[0].config
-    labels = [ALL, *sorted(table["label"].unique().tolist())]
+    null = {run.name: run.config.null_label for run in view.runs}
+    classes = table.loc[table["label"] != table["run"].map(null), "label"]
+    labels = [ALL, *sorted(classes.unique().tolist()), NULL]
     timesteps = [ALL, *sorted(table["timestep"].unique().tolist(), reverse=True)]
     left, middle, right = st.columns([2, 4, 2], vertical_alignment="bottom")
     with left:
         label = view.choice(
             "label", "Label", labels,
-            words=lambda item: "all labels" if item == ALL else labels_in_words(config, item),
+            words=lambda item: {ALL: "all labels", NULL: "null label"}.get(item, str(item)),
             help="The class asked for; the null label stands for no class.",
         )  # fmt: skip
     with middle:
@@ -94,14 +96,19 @@ def _filters(view: View, table: pd.DataFrame) -> tuple[int | None, int | None, b
         )
     with right:
         log = view.toggle("log", "Log scale", True)
-    return (None if label == ALL else label), (None if timestep == ALL else timestep), log
+    numbers = None if label == ALL else _numbers(label, null)
+    return numbers, (None if timestep == ALL else timestep), log
+
+
+def _numbers(label: int | str, null: dict[str, int]) -> dict[str, int]:
+    return null if label == NULL else {name: int(label) for name in null}
 
 
 def _panels(
     view: View,
     place: Any,
     results: tuple[Results, Results | None],
-    chosen: tuple[int | None, int | None],
+    chosen: tuple[Label, int | None],
     log: bool,
 ) -> None:
     trained, initial = results
@@ -120,7 +127,7 @@ def _panels(
     show(figure, drawn, "panels", made_from, definition=PANELS, formula=FORMULA)
 
 
-def _map_and_bars(view: View, trained: Results, spread: Results | None, label: int | None) -> None:
+def _map_and_bars(view: View, trained: Results, spread: Results | None, label: Label) -> None:
     left, middle, right = st.columns([5, 3, 3])
     with left:
         point = view.choice(
