@@ -1,26 +1,10 @@
-"""How to write a page: one function `page(view)` in `app/pages/<question>.py`, thin.
+"""What pages are made of; CONTRIBUTING.md has a page that uses them, from question to link.
 
-    from analysis.figures.stream import magnitude_by_block
-    from analysis.stream import StreamSettings, stream_magnitude
-    from app.components import View, answer, built, question, results_of, show
-
-    def page(view: View) -> None:
-        question("Does the stream keep its magnitude from block to block?")
-        results = results_of(stream_magnitude, view, StreamSettings())
-        if results is None:        # a card with progress stands where the figure will be
-            return
-        t = view.choice("t", "Timestep", timesteps_of(results.table), 500, kind="slider")
-        rows = at_timestep(results.table, t)
-        answer(stream_answer(rows))
-        show(built(magnitude_by_block, rows), rows, "stream", results,
-             definition="Magnitude: root mean square over the channels of a token.",
-             formula=r"$M[x] = \\sqrt{\\frac{1}{n}\\sum_i E[x_i^2]}$")
-
-and one line in the list of `app/main.py`. A page never computes, never imports torch or another
-page, and never touches `st.query_params`: `view.choice`, `view.slider`, `view.number`,
-`view.toggle`, `view.several`, `view.focus` are widgets whose values live in the link. A control
-that changes one figure only stands with it in a function under `@part`, which is drawn alone.
-`built` keeps a figure, so that a slider that only moves a mark on it answers at once.
+`question` and `answer` are its words, `empty` what stands where nothing is. `results_of` (and
+`results_at`, for a sweep) gets tables, with a card in their place while they are computed. `show`
+draws a figure with its definition, downloads and how it was computed; `how_computed` is that fold
+for what is no figure. `built` keeps figures, `part` draws a piece of a page alone, `guarded` turns
+an error into a sentence. `View` is what is looked at, and has the widgets that live in the link.
 """
 
 from app.components.built import built
