@@ -167,7 +167,7 @@ magnitude-preserving at initialization.""",
         "initial weights",
     ),
 )  # fmt: skip
-"""In the order of DESIGN section 3.3."""
+"""In the order in which the Theory page lists them."""
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 
