@@ -22,9 +22,11 @@ from analysis.attention import (
 from analysis.attention_answer import attention_answer
 from analysis.attention_maps import (
     MapSettings,
+    at_nearest,
     attention_maps,
     fitting,
     maps_of,
+    of_head,
     one_image,
     probed_images,
 )
@@ -35,6 +37,8 @@ from analysis.attention_pass import (
     lowest_entropy,
     patch_distances,
 )
+from analysis.figures import attention as figures
+from analysis.figures.attention_logits import logits_by_block
 from analysis.figures.attention_maps import every_head, map_of_query
 from analysis.probing import probe_inputs
 from mpdit_core.config import DataInfo, ModelConfig, preset
@@ -361,3 +365,43 @@ def test_the_answer_of_one_run_speaks_of_it_alone():
     assert "Without a bound A reaches 24.2" in attention_answer(only, only, "at t = 500")
     only = heads_of(E=(0.5, 3.9, 4.0))
     assert "97.5 % of its bound √d = 4 in E (44 images" in attention_answer(only, only, "at t = 0")
+
+
+def test_panels_hold_the_tables_numbers_and_the_same_at_another_timestep_without_building_anew(run):
+    table = attention_heads(run, "final", SHOWN)
+    early, late = (at_nearest(table, t)[0] for t in (900, 0))
+    for shown in figures.SHOWN.values():
+        anew = figures.by_head(late, shown, 3.0, "late")
+        filled = figures.with_values(figures.by_head(early, shown, 3.0, ""), late, shown, "late")
+        assert filled.to_json() == anew.to_json()
+        heatmap, cells = anew.data
+        for row in late.to_dict("records"):
+            place = (
+                list(heatmap.y).index(row["head"] + 1),
+                list(heatmap.x).index(row["block"] + 1),
+            )
+            assert heatmap.z[place] == row[shown.column]
+        assert [run for run, *_ in cells.customdata] == ["tiny"] * 4
+    along = figures.by_timestep(averaged(table, ["run", "block", "timestep"]), shown, 3.0, "x")
+    assert along.data[0].z.shape == (2, 3)
+    assert along.layout.xaxis.range[0] > along.layout.xaxis.range[1]
+
+
+def test_the_logits_figure_draws_the_bound_where_there_is_one(run):
+    heads = logit_reach(attention_heads(run, "final", SHOWN))
+    figure = logits_by_block(heads, "x")
+    named = {trace.name: trace for trace in figure.data}
+    assert list(named["tiny largest"].y) == list(heads["logit_largest"])
+    lines = [shape.y0 for shape in figure.layout.shapes]
+    assert lines == ([8**0.5] if run.config.cosine_attention else [])
+
+
+def test_figures_survive_broken_weights():
+    broken = a_run(preset("E", **TINY), scale=math.nan)
+    rows, _ = at_nearest(attention_heads(broken, "final", SHOWN), 0)
+    assert np.isnan(figures.by_head(rows, figures.SHOWN["entropy"], math.nan, "x").data[0].z).all()
+    shown = maps_of(SHOWN)
+    maps, _ = at_nearest(attention_maps(broken, "final", shown), 0)
+    pixels, _ = at_nearest(probed_images(broken, "final", SHOWN), 0)
+    assert map_of_query(of_head(maps, 0, 1), pixels, 3, math.nan, "x", "image").to_json()
+    assert every_head(maps[maps["query"] == 3], 3, math.nan, "x").to_json()

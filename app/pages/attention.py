@@ -18,7 +18,14 @@ from analysis.attention_maps import (
     probed_images,
 )
 from analysis.attention_pass import AttentionSettings
-from analysis.figures.attention import SHOWN, by_head, by_timestep, mark_place, panels_height
+from analysis.figures.attention import (
+    SHOWN,
+    by_head,
+    by_timestep,
+    mark_place,
+    panels_height,
+    with_values,
+)
 from analysis.figures.attention_logits import logits_by_block
 from analysis.figures.attention_maps import (
     HEIGHT_MAP,
@@ -134,7 +141,9 @@ def _heads(view: View, heads: Results, chosen: Chosen, how: tuple[str, str]) -> 
     subject = f"{shown.words[0].upper()}{shown.words[1:]}"
     if arranged == "heads":
         drawn, t = at_nearest(heads.table, chosen.timestep)
-        figure = built(by_head, drawn, shown, limit, f"{subject} of every head, t = {t}")
+        first, _ = at_nearest(heads.table, 0)
+        figure = built(by_head, first, shown, limit, "")
+        with_values(figure, drawn, shown, f"{subject} of every head, t = {t}")
         mark_place(figure, chosen.run.name, chosen.block + 1, chosen.head + 1)
     else:
         drawn = averaged(heads.table, ["run", "block", "timestep"])
