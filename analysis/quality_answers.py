@@ -1,7 +1,7 @@
 """What the marks of samples say, in words and in small tables; table in, sentence out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,8 +51,12 @@ MARKS = {
 }  # fmt: skip
 
 
-def quality_sentence(marks: pd.DataFrame, floor: dict[str, float], statistic: str) -> str:
-    """The ends of the runs beside the floor; marks: `marks_at` of one point a run."""
+def quality_sentence(
+    marks: pd.DataFrame, floor: dict[str, float], statistic: str, drawn: str
+) -> str:
+    """The ends of the runs beside the floor; marks: `marks_at` of one point a run.
+
+    drawn: weights and guidance in words."""
     mark, own = MARKS[statistic], _of(marks, statistic)
     if own.empty:
         return "No run in view could be judged."
@@ -60,7 +64,7 @@ def quality_sentence(marks: pd.DataFrame, floor: dict[str, float], statistic: st
     first, last = own.iloc[0], own.iloc[-1]
     counted = f"{first['seeds']} sampling seeds of {first['n']} images, ± their standard deviation"
     real = f"{mark.floor} have {mark.number(floor.get(statistic, math.nan))} ({counted})"
-    name = mark.title[0].upper() + mark.title[1:]
+    name = f"{mark.title[0].upper()}{mark.title[1:]} ({drawn})"
     if len(own) == 1:
         return f"{name} of samples of {first['run']}: {_spread_of(mark, first)}; {real}."
     ends = ("highest", "lowest") if mark.better == "high" else ("lowest", "highest")
@@ -82,16 +86,21 @@ def sweep_sentence(
         return ""
     values = own.groupby("run", sort=False)["value"]
     best = own.loc[values.idxmax() if mark.better == "high" else values.idxmin()]
+    ends = own.groupby("run", sort=False)
+    told = {str(run) for run, rows in ends if _apart(*_ends(rows))}
     groups = [
         f"at {where(float(str(at)))} for {_listed(rows['run'])}"
-        for at, rows in best.groupby("at", sort=True)
+        for at, rows in best[best["run"].isin(told)].groupby("at", sort=True)
     ]
-    most = own[own["run"] == (values.max() - values.min()).idxmax()].sort_values("value")
-    low, high = most.iloc[0], most.iloc[-1]
+    alike = [str(run) for run, _ in ends if run not in told]
+    said = f"Over {over}, the {mark.title} is best {', '.join(groups)}" if groups else ""
+    if alike:
+        none = f"no two places lie further apart than twice the spread for {_listed(alike)}"
+        said = f"{said}; {none}" if said else f"Over {over}, {none}"
+    low, high = _ends(own[own["run"] == (values.max() - values.min()).idxmax()])
     return (
-        f"Over {over}, the {mark.title} is best {', '.join(groups)}; it moves most in "
-        f"{low['run']}, from {_spread_of(mark, low)} at {where(low['at'])} to "
-        f"{_spread_of(mark, high)} at {where(high['at'])}."
+        f"{said}. The {mark.title} moves most in {low['run']}: {_spread_of(mark, low)} at "
+        f"{where(low['at'])}, {_spread_of(mark, high)} at {where(high['at'])}."
     )
 
 
@@ -170,6 +179,13 @@ def outside_sentence(marks: pd.DataFrame, sampler: str) -> str:
     )
 
 
+def undiverged(marks: pd.DataFrame) -> pd.DataFrame:
+    """Without the distances that a few images far outside the range of the data decide."""
+    out = marks[(marks["statistic"] == OUTSIDE) & (marks["value"] > 0)]
+    decided = marks["run"].isin(out["run"]) & marks["statistic"].isin((FRECHET, KERNEL, NEAREST))
+    return marks[~decided]
+
+
 def agreement_sentence(found: pd.DataFrame, statistic: str, quick: str, full: str) -> str:
     """How far the two samplers lie apart, beside the spread over seeds."""
     own, mark = found[found["statistic"] == statistic], MARKS[statistic]
@@ -199,7 +215,12 @@ def _spread_of(mark: Mark, row: pd.Series) -> str:
     return mark.with_spread(row["value"], row["spread"])
 
 
-def _listed(names: pd.Series) -> str:
+def _ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The rows of the smallest and of the largest value."""
+    return rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]
+
+
+def _listed(names: Iterable[object]) -> str:
     texts = [str(name) for name in names]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 

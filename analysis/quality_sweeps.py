@@ -4,7 +4,8 @@ A sweep is a list of points, each one stored result of `sample_quality`. Its tab
 of that question, and `at` (place on the sweep's axis) and `line` (which curve of the run).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -103,6 +104,67 @@ def widths_left_out(runs: Sequence[Run], widths: Sequence[float] = WIDTHS) -> li
                 f"sigma_rel {missed}; left out."
             )
     return sentences
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One way to vary what is sampled, and how its axis is told.
+
+    points: of a run, the weights in view and settings; axis: its title; unit: before a place in
+    words; log: equal factors are equally far; main: the line that a sentence speaks of."""
+
+    name: str
+    points: Callable[[Run, Weights | str, EvaluateSettings], list[Point]]
+    axis: str
+    unit: str
+    note: str
+    log: bool = False
+    ticks: tuple[float, ...] = ()
+    main: str = ""
+
+    def where(self, at: float) -> str:
+        """A place on the axis in words.
+
+        >>> SWEEPS["steps"].where(4000.0), SWEEPS["guidance"].where(1.0)
+        ('step 4,000', 'guidance 1')
+        """
+        return f"{self.unit} {at:,.0f}" if at >= 100 else f"{self.unit} {at:g}"
+
+    def spoken_of(self, marks: pd.DataFrame) -> pd.DataFrame:
+        """The marks of one line a run: the main one where there is one."""
+        lines = set(marks["line"])
+        return marks[marks["line"] == self.main] if self.main in lines else marks
+
+
+SWEEPS = {
+    "steps": Sweep(
+        "training steps",
+        lambda run, _, settings: over_steps(run, settings),
+        "training step",
+        "step",
+        "Solid: the average (EMA), as it was at that step; open and dotted: the raw weights.",
+        main="EMA 10 %",
+    ),
+    "guidance": Sweep(
+        "guidance",
+        over_guidance,
+        "guidance (1 = none)",
+        "guidance",
+        "Guidance exaggerates what the label adds to the predicted noise; 1 is none.",
+        log=True,
+        ticks=GUIDANCE,
+    ),
+    "sigma": Sweep(
+        "width of the average",
+        lambda run, _, settings: over_widths(run, settings),
+        "sigma_rel (width of the average, share of training)",
+        "sigma_rel",
+        "Averages (EMA) at the end of training, mixed afterwards from saved snapshots; sigma_rel: "
+        "standard deviation of the averaging profile, as a share of training.",
+        ticks=(0.05, 0.1, 0.15, 0.2, 0.25),
+    ),
+}
+"""What a page offers and a command line takes, by short name."""
 
 
 def expected_cost(points: Iterable[Point]) -> float:

@@ -236,12 +236,34 @@ def evaluate(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUNS...", help="Runs, or folders of runs.")
     ],
-    weights: WeightsOption = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="initial, final, step-2500, ema-0.100, ema-0.100-step-2500 (that average at an "
+            "earlier step); several joined by commas. Default: ema-0.100 where averages are "
+            "saved, else final.",
+        ),
+    ] = None,
     images: Annotated[
         int, typer.Option(help="Images per seed, at most 360, the number held out.")
     ] = 360,
     seeds: Annotated[str, typer.Option(help="Sampling seeds, joined by commas.")] = "0,1,2",
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 1.0,
+    guidance: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBERS", help="Classifier-free guidance, joined by commas; 1 is none."
+        ),
+    ] = "1",
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SWEEP",
+            help="Judge a run at many points: steps (every saved one, raw and averaged), guidance "
+            "(1 to 5), or sigma (averages of many widths). --sampler dpmpp --steps 20 is quick, "
+            "and finds what the dashboard computed.",
+        ),
+    ] = None,
     sampler: SamplerOption = "ddpm",
     steps: StepsOption = 250,
     out: Annotated[
@@ -251,8 +273,8 @@ def evaluate(
     """Judge samples of digit runs: are they recognized, like real digits, and new?"""
     from app.commands.evaluating import evaluate_runs
 
-    settings = {"n": images, "guidance": guidance, "sampler": sampler, "steps": steps}
-    evaluate_runs(runs, weights, seeds, settings, out)
+    settings = {"n": images, "seeds": seeds, "sampler": sampler, "steps": steps}
+    evaluate_runs(runs, weights, guidance, over, settings, out)
 
 
 @commands.command()

@@ -252,6 +252,23 @@ def test_evaluating_prints_and_writes_what_was_measured(run, mpdit, tmp_path):
     assert drawn["value"].between(0, 1).all() and set(drawn["seed"]) == {0, 1}
 
 
+def test_evaluating_takes_lists_and_sweeps(run, mpdit, tmp_path):
+    fast = ("--images", 8, "--seeds", "0,1,2", "--sampler", "dpmpp", "--steps", 1)
+    out = tmp_path / "list.csv"
+    code, _, err = mpdit("evaluate", run, "--weights", "final,ema-0.100", "--guidance", "1,2",
+                         "--out", out, *fast)  # fmt: skip
+    assert code == 0, err
+    asked = pd.read_csv(out)[["weights", "guidance"]].drop_duplicates().to_numpy().tolist()
+    assert asked == [["final", 1], ["final", 2], ["ema-0.100", 1], ["ema-0.100", 2]]
+    code, _, err = mpdit("evaluate", run, "--over", "steps", "--out", out, *fast)
+    assert code == 0, err
+    places = pd.read_csv(out)[["weights", "at"]].drop_duplicates().to_numpy().tolist()
+    assert places == [["step-2", 2], ["final", 4], ["ema-0.100-step-2", 2], ["ema-0.100", 4]]
+    assert "steps, guidance, sigma" in sentence(mpdit("evaluate", run, "--over", "depth", *fast))
+    assert "1,1.5,3" in sentence(mpdit("evaluate", run, "--guidance", "high", *fast))
+    assert "no weights 'step-3'" in sentence(mpdit("evaluate", run, "--weights", "step-3", *fast))
+
+
 # --- ema, import, inspect ------------------------------------------------------------------------
 
 

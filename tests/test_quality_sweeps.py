@@ -112,27 +112,28 @@ def test_means_and_intervals_over_seeds_are_those_of_scipy(run):
 
 def test_one_seed_has_no_spread_and_is_told_without_one():
     one = marks(("A", 1.0, FRECHET, 20.0, np.nan)).assign(seeds=1)
-    said = quality_sentence(one, {FRECHET: 12.0}, FRECHET)
-    assert "samples of A: 20;" in said and "training images have 12" in said
+    said = quality_sentence(one, {FRECHET: 12.0}, FRECHET, "EMA")
+    assert "(EMA) of samples of A: 20;" in said and "training images have 12" in said
 
 
 def test_the_answer_names_the_ends_and_says_when_they_are_not_told_apart():
     apart = marks(("A", 1.0, FRECHET, 20.0, 1.0), ("B", 1.0, FRECHET, 30.0, 2.0))
-    said = quality_sentence(apart, {FRECHET: 12.5}, FRECHET)
+    said = quality_sentence(apart, {FRECHET: 12.5}, FRECHET, "final")
     assert "lowest in A with 20 ± 1, highest in B with 30 ± 2; training images have 12.5" in said
     alike = marks(("A", 1.0, RECOGNIZED, 0.97, 0.01), ("B", 1.0, RECOGNIZED, 0.98, 0.01))
-    said = quality_sentence(alike, {RECOGNIZED: 0.989}, RECOGNIZED)
+    said = quality_sentence(alike, {RECOGNIZED: 0.989}, RECOGNIZED, "final")
     assert "highest in B with 98.0 ± 1" in said and "no further apart than twice" in said
-    assert quality_sentence(apart.head(0), {}, FRECHET) == "No run in view could be judged."
+    assert quality_sentence(apart.head(0), {}, FRECHET, "") == "No run in view could be judged."
 
 
 def test_a_sweep_tells_where_each_run_is_best_and_which_moves_most():
     rows = [(run, at, FRECHET, value, 1.0)
-            for run, values in {"A": (20, 25, 60), "C": (30, 28, 40)}.items()
+            for run, values in {"A": (20, 25, 60), "C": (30, 28, 40), "D": (30, 31, 32)}.items()
             for at, value in zip((1.0, 2.0, 5.0), values, strict=True)]  # fmt: skip
     said = sweep_sentence(marks(*rows), FRECHET, lambda at: f"guidance {at:g}", "guidance")
-    assert "best at guidance 1 for A, at guidance 2 for C; it moves most in A" in said
-    assert "from 20 ± 1 at guidance 1 to 60 ± 1 at guidance 5" in said
+    assert "best at guidance 1 for A, at guidance 2 for C; no two places" in said
+    assert "twice the spread for D. The Fréchet distance moves most in A: 20 ± 1 at" in said
+    assert "guidance 1, 60 ± 1 at guidance 5." in said
     assert sweep_sentence(marks(rows[0]), FRECHET, str, "guidance") == ""
 
 

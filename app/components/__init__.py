@@ -11,7 +11,7 @@ from app.components.built import built
 from app.components.errors import guarded, part
 from app.components.figure import how_computed, show
 from app.components.frame import answer, empty, question
-from app.components.results import Results, results_of
+from app.components.results import Results, results_at, results_of
 from app.view import View
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "how_computed",
     "part",
     "question",
+    "results_at",
     "results_of",
     "show",
 ]

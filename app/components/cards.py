@@ -86,5 +86,14 @@ def time_left(seconds: float) -> str:
     return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
 
 
+def seconds_in_words(seconds: float) -> str:
+    """An expected duration, for the words of a button.
+
+    >>> seconds_in_words(12.3), seconds_in_words(200)
+    ('about 12 s', 'about 3 min')
+    """
+    return f"about {max(1, seconds):.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
 def _digest(keys: Sequence[str]) -> str:
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:12]

@@ -11,6 +11,7 @@ import streamlit as st
 from pydantic import BaseModel
 
 from analysis.figures.theme import HEIGHT
+from analysis.points import Point
 from analysis.question import Question
 from analysis.store import Store, named
 from app.components.cards import offer, progress_card, show_failures
@@ -56,10 +57,35 @@ def results_of(
     runs, weights: those of the view unless given. start: "now" for what takes seconds, "button"
     for what takes longer; `cost` is what its button says ("Sample 100 images, about 12 s").
     height: that of the figure to come. Call it outside of fragments: the card is one itself."""
-    request = _Request(question, settings, view.library.store)
-    chosen = Weights.parse(view.weights if weights is None else weights)
-    request.look_up(view.runs if runs is None else runs, chosen)
-    if request.unanswered() and not _computed(request, start == "now", cost, height):
+    chosen = str(Weights.parse(view.weights if weights is None else weights))
+    asked = view.runs if runs is None else runs
+    points = [Point(run, chosen, settings) for run in asked]
+    request = _answered(question, view, points, start == "now", cost, height)
+    return None if request is None else request.gathered(settings)
+
+
+def results_at(
+    question: Question, view: View, points: Sequence[Point], *, cost: str, height: int = HEIGHT
+) -> list[Results] | None:
+    """The question's tables at every point of a sweep, each with its point's columns.
+
+    One `Results` per settings, so that each tells what it was computed from; None while a card
+    stands in the figure's place. A button that says `cost` starts what is missing."""
+    request = _answered(question, view, points, False, cost, height)
+    if request is None:
+        return None
+    settings = dict.fromkeys(point.settings for point in points)
+    found = [request.gathered(each) for each in settings]
+    return [results for results in found if results is not None]
+
+
+def _answered(
+    question: Question, view: View, points: Sequence[Point], at_once: bool, cost: str, height: int
+) -> "_Request | None":
+    """What is asked at all points, once it is there; failures are shown."""
+    request = _Request(question, view.library.store)
+    request.look_up(points)
+    if request.unanswered() and not _computed(request, at_once, cost, height):
         view.results_awaited = True
         return None
     failed = request.failures()
@@ -67,35 +93,33 @@ def results_of(
         st.caption(f"Left out: {sentence}")
     if failed:
         show_failures(failed, height if len(failed) == len(request.parts) else None)
-    return request.gathered(failed)
+    return request
 
 
 @dataclass
 class _Part:
-    """The result of one run: stored, or to be computed by a job."""
+    """The result at one point: stored, or to be computed by a job."""
 
-    run: Run
-    weights: Weights
+    point: Point
     key: str
     table: pd.DataFrame | None
 
 
 @dataclass
 class _Request:
-    """One question over several runs."""
+    """One question at several points."""
 
     question: Question
-    settings: BaseModel
     store: Store
     parts: list[_Part] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def look_up(self, runs: Sequence[Run], weights: Weights) -> None:
+    def look_up(self, points: Sequence[Point]) -> None:
         """Find what is stored; a run without these weights is missing, with the reason."""
-        for run in runs:
+        for point in points:
             try:
-                key = self.store.key(self.question, run, weights, self.settings)
-                self.parts.append(_Part(run, weights, key, _table(self.store, key)))
+                key = self.store.key(self.question, point.run, point.weights, point.settings)
+                self.parts.append(_Part(point, key, _table(self.store, key)))
             except MPDiTError as error:
                 self.missing.append(str(error))
 
@@ -103,7 +127,7 @@ class _Request:
         """Key -> sentence of the parts whose job failed."""
         jobs = {part.key: (part, BOARD.find(part.key)) for part in self.parts if self._lacks(part)}
         return {
-            key: f"{part.run.name}: {job.error}"
+            key: f"{part.point.run.name}: {job.error}"
             for key, (part, job) in jobs.items()
             if job is not None and job.state == "failed"
         }
@@ -125,33 +149,42 @@ class _Request:
 
     def words(self, parts: Sequence[_Part]) -> str:
         """What is computed, in the question's own name."""
-        return f"{self.question.name.replace('_', ' ')} of {listed(p.run.name for p in parts)}"
+        names = dict.fromkeys(part.point.run.name for part in parts)
+        return f"{self.question.name.replace('_', ' ')} of {listed(names)}"
 
-    def gathered(self, failed: dict[str, str]) -> Results | None:
-        """All tables as one; None when there is none."""
-        found = [(part, part.table) for part in self.parts if part.table is not None]
+    def gathered(self, settings: BaseModel) -> Results | None:
+        """All tables of these settings as one; None when there is none."""
+        found = [
+            (part, part.table)
+            for part in self.parts
+            if part.table is not None and part.point.settings == settings
+        ]
         if not found:
             return None
-        table = pd.concat(
-            [named(table, part.run, part.weights) for part, table in found], ignore_index=True
-        )
+        table = pd.concat([_placed(part, table) for part, table in found], ignore_index=True)
         sources = tuple(self._source(part) for part, _ in found)
-        missing = (*self.missing, *failed.values())
-        return Results(table, self.question, self.settings, sources, missing)
+        missing = (*self.missing, *self.failures().values())
+        return Results(table, self.question, settings, sources, missing)
 
     def _source(self, part: _Part) -> dict[str, Any]:
         stored = self.store.about(part.key) or {}
-        return {**stored, "run": part.run.name, "weights": str(part.weights)}
+        return {**stored, "run": part.point.run.name, "weights": part.point.weights}
 
     def _work(self, part: _Part) -> Callable[[], pd.DataFrame]:
+        point = part.point
+
         def work() -> pd.DataFrame:
-            return self.store.result(self.question, part.run, part.weights, self.settings)
+            return self.store.result(self.question, point.run, point.weights, point.settings)
 
         return work
 
     @staticmethod
     def _lacks(part: _Part) -> bool:
         return part.table is None
+
+
+def _placed(part: _Part, table: pd.DataFrame) -> pd.DataFrame:
+    return part.point.placed(named(table, part.point.run, part.point.weights))
 
 
 def _computed(request: _Request, at_once: bool, cost: str, height: int) -> bool:
