@@ -1,16 +1,16 @@
 """What the tables of attribution say: shares with intervals, rows for figures, sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy import stats
 
 from analysis.attribution_pass import ALL
-from analysis.channels_pass import mean_with_interval
+from analysis.channels_pass import CONFIDENCE
 
-MEASURES = {"conductance": "conductance", "ablation": "ablation"}
+MEASURES = {"conductance": "what comes through", "ablation": "what its loss takes"}
 SIGNAL_WORDS = {
     "scale": "scale", "shift": "shift", "angle": "rotation", "gate": "gate", "gain": "output gain"
 }  # fmt: skip
@@ -24,25 +24,23 @@ def shares(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     images of the measure / sum of the effect; nan where the label does nothing), low, high (95 %
     interval of a ratio of means over images), effect (mean), gap (sum of gaps / sum of effects),
     n (images)."""
-    rows = []
-    for place, own in table.groupby(PLACE, sort=False):
-        part, whole = (torch.tensor(own[name].to_numpy(float)) for name in (measure, "effect"))
-        total = float(whole.sum())
-        known = math.isfinite(total) and total > 0
-        value, low, high = _ratio(part, whole) if known else (math.nan,) * 3
-        gap = float(own["gap"].sum()) / total if known else math.nan
-        effect = float(whole.mean())
-        rows.append((*place, value, low, high, effect, gap, len(own)))
-    columns = [*PLACE, "value", "low", "high", "effect", "gap", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _ratio(part: torch.Tensor, whole: torch.Tensor) -> tuple[float, float, float]:
-    """Ratio of means over images with its interval (delta method); it may leave 0 to 1."""
-    ratio = float(part.sum() / whole.sum())
-    _, low, high = mean_with_interval(part - ratio * whole)
-    mean = float(whole.mean())
-    return ratio, ratio + low / mean, ratio + high / mean
+    part, whole = table[measure].astype(float), table["effect"].astype(float)
+    exact = table[PLACE].assign(
+        part=part, whole=whole, gap=table["gap"].astype(float), n=1.0,
+        squares=part**2, products=part * whole, wholes=whole**2,
+    )  # fmt: skip
+    sums = exact.groupby(PLACE, sort=False).sum(skipna=False).reset_index()
+    n, known = sums["n"], sums["whole"].where(sums["whole"] > 0)
+    ratio = sums["part"] / known
+    # The sum of squared residuals part - ratio * whole; their mean is 0 (the delta method).
+    rest = sums["squares"] - 2 * ratio * sums["products"] + ratio**2 * sums["wholes"]
+    free = (n - 1).where(n > 1)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, free)
+    half = quantile * np.sqrt(rest.clip(lower=0) / free / n) / (known / n)
+    return sums[PLACE].assign(
+        value=ratio, low=ratio - half, high=ratio + half, effect=sums["whole"] / n,
+        gap=sums["gap"] / known, n=n.astype(int),
+    )  # fmt: skip
 
 
 def whole_blocks(table: pd.DataFrame) -> pd.DataFrame:
@@ -85,6 +83,17 @@ def gap_words(gap: float) -> str:
     if math.isnan(gap):
         return "unknown"
     return "below 0.01 %" if abs(gap) < 1e-4 else f"{100 * abs(gap):.2g} %"
+
+
+def at_timestep(table: pd.DataFrame, timestep: int) -> pd.DataFrame:
+    """The rows of one timestep."""
+    return table[table["timestep"] == timestep].reset_index(drop=True)
+
+
+def of_image(table: pd.DataFrame, run: str, label: int, image: int) -> pd.DataFrame:
+    """`patch_attribution` of one image at every timestep."""
+    chosen = (table["run"] == run) & (table["label"] == label) & (table["image"] == image)
+    return table[chosen].reset_index(drop=True)
 
 
 def carriers_answer(rows: pd.DataFrame, depths: Mapping[str, int], timestep: int) -> str:
@@ -173,10 +182,14 @@ def patch_sentence(rows: pd.DataFrame, run: str) -> str:
     top = patches.loc[patches["value"].abs().idxmax()]
     place = f"row {int(top['row']) + 1}, column {int(top['column']) + 1}"
     return (
-        f"{moment}: in {run} the label's effect is {effect:.3g}; the noise alone would give "
-        f"{percent(start / effect)} of it, the image makes the rest, most in the patch at {place} "
-        f"({percent(float(top['value']))}); completeness gap {gap_words(gap / effect)}."
+        f"{moment}: in {run} the label's effect is {effect:.3g}; from the same noise without the "
+        f"image it would be {percent(start / effect)} of that, and the patch in {place} changes it "
+        f"most ({_signed(float(top['value']))}); completeness gap {gap_words(gap / effect)}."
     )
+
+
+def _signed(share: float) -> str:
+    return f"{'+' if share > 0 else ''}{percent(share)}"
 
 
 def effect_by_label(table: pd.DataFrame) -> pd.DataFrame:
@@ -211,6 +224,31 @@ def concentration(table: pd.DataFrame, timestep: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def expected_seconds(runs: Sequence[object]) -> int:
-    """Duration of following the sampler's own path on one core, for a button's words."""
-    return 15 * len(runs)
+def mean_effect(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per (run, timestep): effect, n (images). table: `class_carriers`."""
+    each = table.drop_duplicates(["run", "timestep", "image"])
+    return each.groupby(["run", "timestep"], sort=False, as_index=False).agg(
+        effect=("effect", "mean"), n=("effect", "size")
+    )
+
+
+def concentration_sentence(ranked: pd.DataFrame, timestep: int) -> str:
+    """How many channels of the embedding carry half of the effect; ranked: `concentration`."""
+    told = []
+    for run, own in ranked.groupby("run", sort=False):
+        enough = own[own["together"] >= 0.5]
+        if len(enough):
+            told.append(f"{int(enough['rank'].iloc[0])} of {len(own)} in {run}")
+    if not told:
+        return f"At t = {timestep} no label changes the predicted noise of the runs in view."
+    return (
+        f"At t = {timestep} half of the label's effect comes from so few channels of its "
+        f"embedding: {', '.join(told)}."
+    )
+
+
+def positive_limits(table: pd.DataFrame) -> tuple[float, float] | None:
+    """Smallest and largest effect above 0: the ends of a scale; None where there is none."""
+    effects = table["effect"].to_numpy(float)
+    known = effects[np.isfinite(effects) & (effects > 0)]
+    return (float(known.min()), float(known.max())) if len(known) else None

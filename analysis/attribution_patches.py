@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from analysis.attribution_pass import (
+    SIX,
     AttributionSettings,
     LabelWays,
     along,
@@ -24,9 +25,12 @@ from mpdit_core.schedule import noise_schedule
 
 class PatchSettings(AttributionSettings):
     """Held-out images alone: the path starts where the image is taken out of its noise, which
-    nobody can do on a sampler's path."""
+    nobody can do on a sampler's path. Not at t = 0: without noise the path leads from plain grey
+    through pictures that no model was shown, and 64 nodes leave a gap as large as the effect."""
 
-    samples: int = 2
+    timesteps: tuple[int, ...] = SIX[:-1]
+    samples: int = 1
+    nodes: int = 16
 
 
 @question(version=1)

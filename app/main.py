@@ -6,6 +6,7 @@ A new page: one file in `app/pages`, one line in this list.
 from app.dashboard import Entry, run_dashboard
 from app.pages import (
     attention,
+    attribution,
     channels,
     dynamics,
     ema,
@@ -28,6 +29,7 @@ PAGES = (
     Entry("Understand", "Weight dynamics", "dynamics", dynamics.page),
     Entry("Understand", "Interventions", "interventions", interventions.page),
     Entry("Understand", "Attention", "attention", attention.page),
+    Entry("Understand", "Attribution", "attribution", attribution.page),
     Entry("Understand", "Channels and tokens", "channels", channels.page),
     Entry("Understand", "Theory", "theory", theory.page),
 )  # fmt: skip

@@ -395,7 +395,9 @@ def test_a_label_without_effect_has_no_shares_and_says_so():
     assert rows["value"].isna().all()
     assert np.isnan(largest_gap(rows))
     assert "no label changes the predicted noise" in carriers_answer(rows, {"tiny": 2}, 900)
-    patches = patch_attribution(run, "final", PatchSettings(timesteps=(500,), labels=(1,)))
+    patches = patch_attribution(
+        run, "final", PatchSettings(timesteps=(500,), labels=(1,), samples=2)
+    )
     one = patches[patches["image"] == 0]
     assert "does not change the predicted noise" in patch_sentence(one, "tiny")
 
