@@ -8,6 +8,10 @@ import pandas as pd
 from analysis.attention import CONFIDENCE, logit_reach
 
 
+SMALL = 0.001
+"""Entropies in nats below which their digits say nothing."""
+
+
 def attention_answer(rows: pd.DataFrame, everything: pd.DataFrame, when: str) -> str:
     """The most focused head, and how near logits come to their bound.
 
@@ -41,6 +45,8 @@ def _focused(rows: pd.DataFrame, when: str) -> str:
 
 def _with_interval(row: pd.Series) -> str:
     error = float(row["entropy_error"])
+    if row["entropy"] < SMALL:
+        return f"below {SMALL}"
     interval = "" if math.isnan(error) else f" ± {CONFIDENCE * error:.2g}"
     return f"{row['entropy']:.3g}{interval}"
 

@@ -360,6 +360,11 @@ def test_the_answer_names_the_most_focused_head_and_how_near_the_bound_is():
     )
 
 
+def test_an_entropy_of_nearly_nothing_is_not_told_to_three_digits():
+    table = heads_of(A=(6.6e-44, 900.0, math.nan))
+    assert "entropy below 0.001 of at most 2.77" in attention_answer(table, table, "at t = 500")
+
+
 def test_the_answer_of_one_run_speaks_of_it_alone():
     only = heads_of(A=(0.5, 24.2, math.nan))
     assert "Without a bound A reaches 24.2" in attention_answer(only, only, "at t = 500")

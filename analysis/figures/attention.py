@@ -24,6 +24,8 @@ POINTER = "#e0812f"
 """Marks what the controls have chosen; told apart from every purple of the heatmap."""
 UPPER_HALF_VISIBLE = [(position**0.4, colour) for position, colour in SEQUENTIAL]
 """Most heads are nearer to uniform than to a single patch: the colours differ most there."""
+LONG = 12
+"""Letters of a name that a panel has room for in one line."""
 CELL = 20
 """Pixels of the invisible marks that make a heatmap's cells clickable."""
 
@@ -47,6 +49,19 @@ SHOWN = {
 def panels_height(runs: int) -> int:
     """Height of figures with a panel per run, in pixels."""
     return MARGINS + ROW_HEIGHT * math.ceil(max(runs, 1) / ACROSS)
+
+
+def panel_name(run: str) -> str:
+    """The run's name; a long one in two lines, since a panel is narrow.
+
+    >>> panel_name("scale-gate-rotation")
+    'scale-gate-<br>rotation'
+    """
+    breaks = [place for place, letter in enumerate(run) if letter in "-_ "]
+    if len(run) <= LONG or not breaks:
+        return run
+    middle = min(breaks, key=lambda place: abs(place - len(run) / 2)) + 1
+    return f"{run[:middle]}<br>{run[middle:]}"
 
 
 def by_head(rows: pd.DataFrame, shown: Shown, limit: float, title: str) -> go.Figure:
@@ -98,8 +113,9 @@ def _panels(rows: pd.DataFrame, shown: Shown, limit: float, axes: tuple[str, str
     names = in_run_order(rows["run"])
     across, down = min(ACROSS, len(names)), math.ceil(len(names) / ACROSS)
     figure = make_subplots(
-        down, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
-        horizontal_spacing=0.015, vertical_spacing=0.2 / down,
+        down, across, shared_xaxes="all", shared_yaxes="all",
+        subplot_titles=[panel_name(name) for name in names],
+        horizontal_spacing=0.015, vertical_spacing=0.26 / down,
     )  # fmt: skip
     for number, name in enumerate(names):
         own = rows[rows["run"] == name]
@@ -164,5 +180,6 @@ def finished(figure: go.Figure, rows: pd.DataFrame, title: str, x_title: str) ->
     middle = (min(ACROSS, len(names)) + 1) // 2
     figure.update_xaxes(title_text=x_title, row=math.ceil(len(names) / ACROSS), col=middle)
     figure.update_layout(hovermode="closest", clickmode="event+select", dragmode=False)
+    figure.update_annotations(font_size=13)
     finish(figure, title, panels_height(len(names)))
     return figure.update_layout(margin={"t": 84})

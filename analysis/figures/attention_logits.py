@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures.attention import ACROSS, POINTER, finished, panels_height
+from analysis.figures.attention import ACROSS, POINTER, finished, panel_name, panels_height
 from analysis.figures.theme import MUTED, block_axis, in_run_order, run_style
 
 TYPICAL = {"symbol": "line-ew-open", "size": 7, "color": MUTED, "line": {"width": 2}}
@@ -23,7 +23,7 @@ def logits_by_block(heads: pd.DataFrame, title: str) -> go.Figure:
     figure = make_subplots(
         down, across, shared_xaxes="all", shared_yaxes="all",
         subplot_titles=[_reached(heads[heads["run"] == name], name) for name in names],
-        horizontal_spacing=0.015, vertical_spacing=0.2 / down,
+        horizontal_spacing=0.015, vertical_spacing=0.34 / down,
     )  # fmt: skip
     for number, name in enumerate(names):
         own = heads[heads["run"] == name]
@@ -36,7 +36,7 @@ def logits_by_block(heads: pd.DataFrame, title: str) -> go.Figure:
     finished(figure, heads, title, "block")
     figure.update_layout(
         legend={"yref": "container", "y": 0, "yanchor": "bottom"}, clickmode="event",
-        margin={"t": 84, "b": 84}, height=panels_height(len(names)) + 60,
+        margin={"t": 104, "b": 84}, height=panels_height(len(names)) + 80,
     )  # fmt: skip
     return figure
 
@@ -44,8 +44,8 @@ def logits_by_block(heads: pd.DataFrame, title: str) -> go.Figure:
 def _reached(own: pd.DataFrame, name: str) -> str:
     bound = own["bound"].iloc[0]
     if math.isnan(bound):
-        return f"{name}: no bound"
-    return f"{name}: {100 * own['reached'].max():.1f} % of √d"
+        return f"{panel_name(name)}<br>no bound"
+    return f"{panel_name(name)}<br>{100 * own['reached'].max():.1f} % of √d"
 
 
 def _logits(figure: go.Figure, own: pd.DataFrame, name: str, where: dict) -> None:

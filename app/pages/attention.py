@@ -86,10 +86,10 @@ class Chosen:
 def page(view: View) -> None:
     question("Where does attention look, and how near do its logits come to their bound?")
     place = st.container()
-    columns = st.columns([5, 3, 3])
+    columns = st.columns([3, 4, 4], vertical_alignment="bottom")
     with columns[0]:
         source = view.choice(
-            "source", "Shown to the model", list(SOURCES), kind="buttons", words=SOURCES.__getitem__
+            "source", "Shown to the model", list(SOURCES), words=SOURCES.__getitem__
         )
     shown = AttentionSettings(source=source)
     heads = results_of(
@@ -170,7 +170,7 @@ def _clicked_head(view: View, arranged: str) -> None:
 
 def _maps(view: View, shown: AttentionSettings, chosen: Chosen) -> None:
     config = chosen.run.config
-    columns = st.columns([3, 2, 3], vertical_alignment="bottom")
+    columns = st.columns(3, vertical_alignment="bottom")
     with columns[0]:
         image = _image(view, config, shown)
     with columns[1]:
