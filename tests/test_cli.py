@@ -283,6 +283,14 @@ def test_an_average_of_any_width_is_written_and_explained(run, mpdit, tmp_path):
     assert all(torch.equal(written[name], wanted[name]) for name in wanted)
 
 
+def test_a_tracked_average_is_said_to_be_no_mix(run, mpdit):
+    code, said, err = mpdit("ema", run, "--sigma-rel", 0.05)
+    assert code == 0, err
+    assert "tracked, not mixed: ema/sigma_0.050/step_0000004" in said and " x snapshot" not in said
+    _, said, _ = mpdit("ema", run, "--sigma-rel", 0.0504)
+    assert "EMA of sigma_rel 0.0504" in said and said.count(" x snapshot") == 4
+
+
 def test_an_average_that_cannot_be_is_one_sentence(run, mpdit):
     assert "0.289" in sentence(mpdit("ema", run, "--sigma-rel", 0.5))
     assert "near-copies" in sentence(mpdit("ema", TRAPPED))

@@ -9,6 +9,7 @@ from mpdit_core.errors import UnreadableRun
 from mpdit_core.runs.files import sha256_of
 from mpdit_core.runs.run import Run
 from mpdit_core.runs.shapes import expected_shapes, parameter_shapes
+from mpdit_core.runs.weights import sigma_text
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -54,7 +55,7 @@ def _checkpoints(run: Run) -> Iterator[str]:
     for step, file in sorted(run.raw_files.items()):
         yield f"  step {step:>9}  {sha256_of(file)}  {file.relative_to(run.folder)}"
     for sigma, step, file in run.snapshots():
-        yield f"  EMA {sigma:.3f} at step {step:>9}  {sha256_of(file)}  " + str(
+        yield f"  EMA {sigma_text(sigma)} at step {step:>9}  {sha256_of(file)}  " + str(
             file.relative_to(run.folder)
         )
 

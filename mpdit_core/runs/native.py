@@ -18,6 +18,7 @@ from mpdit_core.errors import MPDiTError, UnreadableRun
 from mpdit_core.runs.files import read_json, read_tensors
 from mpdit_core.runs.run import Run
 from mpdit_core.runs.shapes import refuse_other_shapes, safetensors_shapes
+from mpdit_core.runs.weights import sigma_text
 
 FORMAT_VERSION = 1
 LAYOUT = "mpdit"
@@ -39,7 +40,7 @@ def read(folder: Path) -> Run:
     missing = [key for key in ("name", "model", "data") if key not in about]
     if missing:
         raise UnreadableRun(f"{folder / 'run.json'} lacks {', '.join(missing)}")
-    raw_files = _steps_in(folder / "weights")
+    raw_files = steps_in(folder / "weights")
     if not raw_files:
         raise UnreadableRun(f"{folder / 'weights'} holds no step_*.safetensors")
     settings = _settings(folder / "run.json", about)
@@ -87,10 +88,11 @@ def weights_file(folder: Path, step: int) -> Path:
 
 def ema_file(folder: Path, sigma_rel: float, step: int) -> Path:
     """Where the EMA snapshot of a step lives."""
-    return folder / "ema" / f"sigma_{sigma_rel:.3f}" / f"step_{step:07d}.safetensors"
+    return folder / "ema" / f"sigma_{sigma_text(sigma_rel)}" / f"step_{step:07d}.safetensors"
 
 
-def _steps_in(folder: Path) -> dict[int, Path]:
+def steps_in(folder: Path) -> dict[int, Path]:
+    """Step -> step_*.safetensors of a folder, ascending."""
     found = {}
     for file in folder.glob("step_*.safetensors"):
         if match := re.fullmatch(r"step_(\d+)\.safetensors", file.name):
@@ -102,7 +104,7 @@ def _averages_in(folder: Path) -> dict[float, dict[int, Path]]:
     found = {}
     for inner in sorted(folder.glob("sigma_*")):
         if match := re.fullmatch(r"sigma_(\d*\.\d+)", inner.name):
-            found[float(match[1])] = _steps_in(inner)
+            found[float(match[1])] = steps_in(inner)
     return {sigma: steps for sigma, steps in found.items() if steps}
 
 

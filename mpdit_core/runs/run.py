@@ -14,9 +14,7 @@ from mpdit_core.ema import WIDEST, Reconstruction, reconstruct
 from mpdit_core.errors import NoSuchWeights, UnreadableRun
 from mpdit_core.model import MPDiT
 from mpdit_core.runs.files import sha256_of
-from mpdit_core.runs.weights import Weights
-
-TRACKED_TOLERANCE = 5e-4
+from mpdit_core.runs.weights import Weights, sigma_text
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,18 @@ class Run:
             if until is None or step <= until
         ]
 
+    def tracked(self, weights: Weights | str) -> tuple[float, int, Path] | None:
+        """The snapshot that is this average as it stands, (sigma_rel, step, file).
+
+        None if it has to be mixed from several: no width of this name was tracked to the end."""
+        chosen = Weights.parse(weights)
+        snapshots = self.snapshots(chosen.step)
+        last = max((step for _, step, _ in snapshots), default=None)
+        for sigma, step, file in snapshots:
+            if step == last and Weights("ema", sigma_rel=sigma).sigma_rel == chosen.sigma_rel:
+                return sigma, step, file
+        return None
+
     def _raw_file(self, chosen: Weights) -> Path:
         step = {"initial": 0, "final": max(self.steps, default=0)}.get(chosen.kind, chosen.step)
         if step is not None and step in self.raw_files:
@@ -139,19 +149,10 @@ class Run:
             f"Run {self.name!r} has no weights {str(chosen)!r} in {self.folder}; saved: {saved}"
         )
 
-    def _tracked_file(self, chosen: Weights) -> Path | None:
-        """The last snapshot, if just this width was tracked to the end: no mixing needed then."""
-        last = max((step for _, step, _ in self.snapshots(chosen.step)), default=None)
-        for sigma, steps in self.ema_files.items():
-            close = abs(sigma - (chosen.sigma_rel or 0)) < TRACKED_TOLERANCE
-            if close and last is not None and last in steps:
-                return steps[last]
-        return None
-
     def _mixed_files(self, chosen: Weights) -> list[Path]:
         self._refuse_impossible(chosen)
-        tracked = self._tracked_file(chosen)
-        return [tracked] if tracked else [file for _, _, file in self.snapshots(chosen.step)]
+        tracked = self.tracked(chosen)
+        return [tracked[2]] if tracked else [file for _, _, file in self.snapshots(chosen.step)]
 
     def _averaged(self, chosen: Weights) -> dict[str, Tensor]:
         files = self._mixed_files(chosen)
@@ -175,7 +176,7 @@ class Run:
     def _refuse_impossible(self, chosen: Weights) -> None:
         if self.ema_trap is not None:
             raise NoSuchWeights(f"Run {self.name!r} has no average: {self.ema_trap}")
-        tracked = ", ".join(f"{sigma:.3f}" for sigma in self.ema_steps)
+        tracked = ", ".join(map(sigma_text, self.ema_steps))
         if not tracked:
             raise NoSuchWeights(f"Run {self.name!r} has no EMA snapshots in {self.folder}")
         if not 0 < (chosen.sigma_rel or 0) <= WIDEST:

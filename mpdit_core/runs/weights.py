@@ -6,18 +6,35 @@ from typing import Literal, Self
 
 from mpdit_core.errors import NoSuchWeights
 
+SIGMA_DECIMALS = 4
+"""Decimals of sigma_rel in the name of an average; widths that agree in them are the same."""
+
 _AVERAGE = re.compile(r"ema-(0?\.\d{1,6})(?:-step-(\d{1,12}))?")
+
+
+def sigma_text(sigma_rel: float) -> str:
+    """A width as it stands in names: three decimals, and the fourth where there is one.
+
+    >>> sigma_text(0.1), sigma_text(0.0504)
+    ('0.100', '0.0504')
+    """
+    return f"{sigma_rel:.{SIGMA_DECIMALS}f}".removesuffix("0")
 
 
 @dataclass(frozen=True)
 class Weights:
     """`initial`, `final`, `step-2500`, or `ema-0.100` (EMA of that sigma_rel, at its last step).
 
-    `ema-0.100-step-2500` is that average as it was at an earlier step."""
+    `ema-0.100-step-2500` is that average as it was at an earlier step. Further decimals of
+    sigma_rel are rounded off, so that the text form tells which weights they are."""
 
     kind: Literal["initial", "step", "final", "ema"]
     step: int | None = None
     sigma_rel: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.sigma_rel is not None:
+            object.__setattr__(self, "sigma_rel", round(self.sigma_rel, SIGMA_DECIMALS))
 
     @classmethod
     def parse(cls, text: "str | Weights") -> Self:
@@ -32,7 +49,7 @@ class Weights:
             return cls("step", step=int(match[1]))
         if match := _AVERAGE.fullmatch(text):
             step = None if match[2] is None else int(match[2])
-            return cls("ema", step=step, sigma_rel=round(float(match[1]), 4))
+            return cls("ema", step=step, sigma_rel=float(match[1]))
         raise NoSuchWeights(
             f"{text[:40]!r} names no weights; the forms are initial, final, step-2500, ema-0.100"
         )
@@ -41,7 +58,6 @@ class Weights:
         if self.kind == "step":
             return f"step-{self.step}"
         if self.kind == "ema":
-            # Three digits suffice for what people ask for; more only where they were given.
-            width = f"ema-{self.sigma_rel:.4f}".removesuffix("0")
+            width = f"ema-{sigma_text(self.sigma_rel or 0)}"
             return width if self.step is None else f"{width}-step-{self.step}"
         return self.kind
