@@ -59,6 +59,10 @@ class PowerEMA:
         self.averaged = averaged
         self.state = {name: tensor.detach().clone() for name, tensor in start.items()}
 
+    def to(self, device: torch.device | str) -> None:
+        """Move the average to where the weights are that it will take in."""
+        self.state = {name: tensor.to(device) for name, tensor in self.state.items()}
+
     @torch.no_grad()
     def update(self, current: Mapping[str, Tensor], step: int) -> None:
         """Take in the weights after optimizer step `step`, counted from 1."""

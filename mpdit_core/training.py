@@ -18,12 +18,13 @@ from torch import Tensor
 from mpdit_core.config import ModelConfig, TrainConfig
 from mpdit_core.data import DataSplit
 from mpdit_core.ema import PowerEMA
-from mpdit_core.errors import Diverged
+from mpdit_core.errors import Diverged, InvalidConfig
 from mpdit_core.layers import force_norms
 from mpdit_core.loss import diffusion_loss
 from mpdit_core.model import MPDiT
 from mpdit_core.noise import generator
 from mpdit_core.runs.recording import RunWriter
+from mpdit_core.runs.weights import SIGMA_DECIMALS, sigma_text
 
 OnStep = Callable[[int, float], None]
 """Called after each step with (step, running training loss)."""
@@ -75,27 +76,36 @@ def train(
 ) -> None:
     """Train into a run folder, or go on with it; `until`: stop early, to go on another time.
 
-    Raises InvalidConfig if the folder holds another run, Diverged if the loss is no number."""
+    Raises InvalidConfig if the folder holds another run, AlreadyExists if another process trains in
+    it, Diverged if the loss is no number."""
     accelerator = Accelerator()
     state = _start(config, training)
     writer = RunWriter(folder, config, training, data.info)
-    writer.open(state)
-    if state.step == 0:
-        writer.save_weights(state)
-    state.model, state.optimizer = accelerator.prepare(state.model, state.optimizer)
     last = training.steps if until is None else min(until, training.steps)
-    while state.step < last:
-        _update(accelerator, state, training, data)
-        _record(writer, state, training, data)
-        if on_step is not None:
-            on_step(state.step, state.loss or 0.0)
-    if state.step >= training.steps:
-        writer.finish()
-    elif state.step == last:
-        writer.save_state(state)
+    with writer.opened(state):
+        if state.step == 0:
+            writer.save_weights(state)
+        _place(accelerator, state)
+        while state.step < last:
+            _update(accelerator, state, training, data)
+            _record(writer, state, training, data)
+            if on_step is not None:
+                on_step(state.step, state.loss or 0.0)
+        if state.step >= training.steps:
+            writer.finish()
+        elif state.step == last:
+            writer.save_state(state)
+
+
+def _place(accelerator: Accelerator, state: TrainingState) -> None:
+    """Move all of the state to the device; `prepare` knows of model and optimizer only."""
+    state.model, state.optimizer = accelerator.prepare(state.model, state.optimizer)
+    for average in state.averages:
+        average.to(accelerator.device)
 
 
 def _start(config: ModelConfig, training: TrainConfig) -> TrainingState:
+    _refuse_nameless(training.sigma_rels)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         model = MPDiT(config)
@@ -109,6 +119,16 @@ def _start(config: ModelConfig, training: TrainConfig) -> TrainingState:
     start = model.state_dict()
     averages = [PowerEMA(sigma_rel, start, averaged) for sigma_rel in training.sigma_rels]
     return TrainingState(model, optimizer, averages)
+
+
+def _refuse_nameless(sigma_rels: tuple[float, ...]) -> None:
+    """Averages are saved under their width's name, which has to tell them apart."""
+    for sigma_rel in sigma_rels:
+        if float(sigma_text(sigma_rel)) != sigma_rel or sigma_rels.count(sigma_rel) > 1:
+            raise InvalidConfig(
+                f"sigma_rels held {sigma_rel}; each has at most {SIGMA_DECIMALS} decimals, and "
+                "none stands there twice"
+            )
 
 
 def _update(
@@ -182,9 +202,10 @@ def _metrics(
     if evaluate:
         row["heldout_loss"] = heldout_loss(state.model, data)
         for average in state.averages:
-            averaged = MPDiT(state.model.config)
-            averaged.load_state_dict(average.state)
-            row[f"heldout_loss_ema_{average.sigma_rel:.3f}"] = heldout_loss(averaged, data)
+            with torch.device("meta"):  # no random start; the average's own tensors are used
+                averaged = MPDiT(state.model.config)
+            averaged.load_state_dict(average.state, assign=True)
+            row[f"heldout_loss_ema_{sigma_text(average.sigma_rel)}"] = heldout_loss(averaged, data)
     return row
 
 

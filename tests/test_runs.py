@@ -330,6 +330,13 @@ def test_weights_have_a_text_form_that_reads_back(text):
     assert Weights.parse(Weights.parse(text)) == Weights.parse(text)
 
 
+@pytest.mark.parametrize("sigma_rel", [0.05, 0.05004, 0.0504, 0.12345, 0.005])
+def test_a_name_tells_which_average_it_is(sigma_rel):
+    weights = Weights("ema", sigma_rel=sigma_rel)
+    assert Weights.parse(str(weights)) == weights
+    assert weights.sigma_rel == pytest.approx(sigma_rel, abs=5.1e-5)
+
+
 @pytest.mark.parametrize("text", ["", "last", "step-", "step--1", "ema-1.5", "ema-", "x" * 1000])
 def test_other_texts_are_refused_with_the_forms(text):
     with pytest.raises(NoSuchWeights, match="initial, final, step-2500, ema-0.100") as caught:
@@ -358,6 +365,27 @@ def test_an_average_of_any_width_is_the_mix_of_the_snapshots(trained):
     assert_close(mixed[name].double(), by_hand, rtol=1e-6, atol=1e-6)
     assert not torch.allclose(mixed[name], run.state_dict("final")[name])
     assert torch.equal(mixed["patches.position"], run.state_dict("final")["patches.position"])
+
+
+def test_a_width_near_a_tracked_one_is_mixed_all_the_same(trained):
+    run, name = load_run(trained), "blocks.0.attn.core.out.weight"
+    assert run.tracked("ema-0.050") == (0.05, 4, run.ema_files[0.05][4])
+    assert run.tracked("ema-0.0504") is None and run.tracked("ema-0.200") is None
+    shares = run.reconstruction(0.0504).coefficients
+    parts = zip(shares, run.snapshots(), strict=True)
+    by_hand = sum(share * run.read(file)[name].double() for share, (_, _, file) in parts)
+    mixed = run.state_dict("ema-0.0504")[name].double()
+    assert_close(mixed, by_hand, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(mixed, run.state_dict("ema-0.050")[name].double())
+
+
+def test_tracked_widths_of_four_decimals_keep_files_of_their_own(tmp_path):
+    training = TrainConfig(steps=2, batch=8, ema_every=1, sigma_rels=(0.05, 0.0504))
+    train(tmp_path / "run", preset("E", depth=1, width=8, heads=2), training, digits())
+    run = load_run(tmp_path / "run")
+    assert run.ema_steps == {0.05: (1, 2), 0.0504: (1, 2)}
+    assert [str(weights) for weights in run.weights()][-2:] == ["ema-0.050", "ema-0.0504"]
+    assert "heldout_loss_ema_0.0504" in run.metrics()[-1]
 
 
 def test_an_average_of_an_earlier_step_knows_nothing_of_later_ones(trained):

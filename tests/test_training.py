@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+import os
 import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,16 @@ import torch
 from scipy.stats import norm
 from torch.testing import assert_close
 
+from mpdit_core import training as training_module
 from mpdit_core.config import TrainConfig, preset
 from mpdit_core.data import digits, latents
-from mpdit_core.errors import BadData, InvalidConfig
-from mpdit_core.loss import diffusion_loss
+from mpdit_core.errors import AlreadyExists, BadData, Diverged, InvalidConfig
+from mpdit_core.layers import NormalizedWeight
+from mpdit_core.loss import Loss, diffusion_loss
+from mpdit_core.model import MPDiT
+from mpdit_core.noise import generator
+from mpdit_core.runs import load_run
+from mpdit_core.runs.files import read_tensors, write_tensors
 from mpdit_core.training import batch_indices, learning_rate_at, train
 
 TINY = preset("E", depth=1, width=8, heads=1)
@@ -88,19 +96,20 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_weights(undistur
     assert not list(folder.rglob("*.tmp"))
 
 
+class Killed(BaseException):
+    """Nothing in the code catches this, as nothing catches a signal."""
+
+
+def stop_at(moment):
+    def on_step(step, loss):
+        if step == moment:
+            raise Killed
+
+    return on_step
+
+
 def test_what_a_kill_left_behind_at_any_step_is_taken_up_again(undisturbed, tmp_path):
     """Stopped between any two steps, without the process's start: many more moments."""
-
-    class Killed(BaseException):
-        """Nothing in the code catches this, as nothing catches a signal."""
-
-    def stop_at(moment):
-        def on_step(step, loss):
-            if step == moment:
-                raise Killed
-
-        return on_step
-
     folder = tmp_path / "run"
     for moment in (3, 11, 24, 39, 40, 58):
         with pytest.raises(Killed):
@@ -120,6 +129,206 @@ def test_another_configuration_is_refused_and_the_folder_left_alone(undisturbed)
     with pytest.raises(InvalidConfig, match=r"training\.learning_rate = 0\.01, not 0\.5"):
         train(undisturbed, TINY, faster, digits())
     assert weights_in(undisturbed) == before
+
+
+def of(steps, **changes):
+    """A training of so many steps that saves its state after each of them."""
+    return SHORT.model_copy(update={"steps": steps, "state_every": 1} | changes)
+
+
+def test_a_run_that_is_lengthened_says_so_from_its_first_further_step(tmp_path):
+    folder = tmp_path / "run"
+    train(folder, TINY, of(4), digits())
+    assert load_run(folder).status == "finished"
+    with pytest.raises(Killed):
+        train(folder, TINY, of(10), digits(), stop_at(8))
+    run = load_run(folder)
+    assert run.status == "training" and run.training.steps == 10
+    train(folder, TINY, of(10), digits())
+    assert load_run(folder).status == "finished" and load_run(folder).steps == (0, 4, 10)
+
+
+def test_a_run_is_not_shortened(tmp_path):
+    folder = tmp_path / "run"
+    train(folder, TINY, of(4), digits())
+    before = (folder / "run.json").read_text()
+    with pytest.raises(InvalidConfig, match="4 steps already; steps was 3"):
+        train(folder, TINY, of(3), digits())
+    assert (folder / "run.json").read_text() == before
+
+
+def test_a_finished_run_without_its_state_is_not_trained_from_the_start(tmp_path):
+    folder = tmp_path / "run"
+    train(folder, TINY, of(4), digits())
+    for file in (folder / "state").iterdir():
+        file.unlink()
+    (folder / "state").rmdir()
+    before = weights_in(folder)
+    with pytest.raises(InvalidConfig, match="finished run without what resuming needs"):
+        train(folder, TINY, of(10), digits(), stop_at(1))
+    assert weights_in(folder) == before and not (folder / "state").exists()
+
+
+def test_a_run_whose_loss_is_no_number_is_marked_as_diverged(tmp_path):
+    folder, plain = tmp_path / "run", preset("A", depth=1, width=8, heads=1)
+    with pytest.raises(Diverged):
+        train(folder, plain, of(30, learning_rate=1e30), digits())
+    run = load_run(folder)
+    assert run.status == "diverged" and run.model("initial") is not None
+
+
+def test_a_second_training_in_the_same_folder_is_refused_until_the_first_ends(tmp_path):
+    folder = tmp_path / "run"
+
+    def start_another(step, loss):
+        train(folder, TINY, of(4), digits())
+
+    with pytest.raises(AlreadyExists, match="Another process is training in .*run; wait for it"):
+        train(folder, TINY, of(4), digits(), start_another)
+    train(folder, TINY, of(4), digits())
+    assert load_run(folder).status == "finished"
+
+
+def test_the_newest_state_is_the_one_of_the_highest_step(tmp_path):
+    folder, seen = tmp_path / "run", []
+    train(folder, TINY, of(3), digits(), until=1)
+    state = read_tensors(folder / "state" / "step_0000001.safetensors")
+    for step in (9_999_999, 10_000_000):
+        state["counters"][0] = step
+        write_tensors(folder / "state" / f"step_{step:07d}.safetensors", state, {})
+    train(folder, TINY, of(10_000_001), digits(), lambda step, loss: seen.append(step))
+    assert seen == [10_000_001]
+
+
+def test_the_log_is_cut_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder, events = tmp_path / "run", []
+    train(folder, TINY, of(4, log_every=1), digits(), until=2)
+    with (folder / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 3}\n')
+    before = {file: file.read_bytes() for file in folder.glob("*") if file.is_file()}
+    flush = os.fsync
+
+    def killed_before(source, target):
+        events.append(Path(target).name)
+        raise Killed
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flushed"), flush(handle)))
+    monkeypatch.setattr(os, "replace", killed_before)
+    with pytest.raises(Killed):
+        train(folder, TINY, of(4, log_every=1), digits())
+    assert events == ["flushed", "metrics.jsonl"]
+    assert {file: file.read_bytes() for file in folder.glob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("widths", [(0.05, 0.05), (0.1, 0.12345)])
+def test_averages_whose_names_would_not_tell_them_apart_are_refused(tmp_path, widths):
+    with pytest.raises(InvalidConfig, match="at most 4 decimals"):
+        train(tmp_path / "run", TINY, of(4, sigma_rels=widths), digits())
+    assert not (tmp_path / "run").exists()
+
+
+class Elsewhere:
+    """An accelerator of a device that no machine has: tensors there have a shape, no numbers."""
+
+    device = torch.device("meta")
+
+    def prepare(self, model, optimizer):
+        return model.to(self.device), optimizer
+
+    def backward(self, loss):
+        pass
+
+
+def test_weights_averages_and_batches_meet_on_the_accelerators_device(tmp_path, monkeypatch):
+    folder, placed = tmp_path / "run", []
+    settings = of(6, evaluate_every=1)
+    train(folder, TINY, settings, digits(), until=2)
+
+    def loss(model, *tensors):
+        placed.append({tensor.device.type for tensor in (*model.state_dict().values(), *tensors)})
+        return Loss(torch.ones(2), torch.ones(2))
+
+    monkeypatch.setattr(training_module, "Accelerator", Elsewhere)
+    monkeypatch.setattr(training_module, "diffusion_loss", loss)
+    monkeypatch.setattr(training_module.RunWriter, "save_state", lambda *_: None)
+    with pytest.raises(Killed):
+        train(folder, TINY, settings, digits(), stop_at(3))
+    batches = -(-360 * training_module.HELDOUT_REPEATS // 360)
+    assert placed == [{"meta"}] * (1 + batches * 3)  # raw weights and both averages are evaluated
+
+
+LAST = 5
+
+
+def written_out(config, training, data):
+    """The training once more, as its documentation has it: the weights at the start and
+    after every step."""
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        model = MPDiT(config).train()
+    forced = [m.weight for m in model.modules() if isinstance(m, NormalizedWeight)]
+    plain = dict(model.named_parameters())
+    first, second = ({n: torch.zeros_like(p) for n, p in plain.items()} for _ in range(2))
+
+    def force():
+        for weight in forced if config.forced_weight_normalization else ():
+            weight *= weight.shape[1] ** 0.5 / (weight.square().sum(1, keepdim=True).sqrt() + 1e-4)
+
+    with torch.no_grad():
+        force()
+    states, queue = [{name: weight.detach().clone() for name, weight in plain.items()}], []
+    for epoch in range(LAST):  # more than are needed
+        order = torch.randperm(
+            len(data.train_images), generator=generator(training.seed, "epoch", epoch)
+        )
+        queue += order.tolist()
+    rates = [0.005, 0.01, 0.01, 0.01 * math.sqrt(3 / 4), 0.01 * math.sqrt(3 / 5)]
+    for step, rate in enumerate(rates, 1):
+        chosen = queue[(step - 1) * training.batch : step * training.batch]
+        images, labels = data.train_images[chosen], data.train_labels[chosen].clone()
+        draw = generator(training.seed, "step", step)
+        timesteps = torch.randint(1000, (training.batch,), generator=draw)
+        noise = torch.randn(images.shape, generator=draw)
+        labels[torch.rand(training.batch, generator=draw) < training.label_dropout] = 10
+        loss = diffusion_loss(model, images, labels, timesteps, noise)
+        gradients = torch.autograd.grad((loss.noise + loss.bound).mean(), list(plain.values()))
+        with torch.no_grad():
+            for (name, weight), gradient in zip(plain.items(), gradients, strict=True):
+                first[name] = 0.9 * first[name] + 0.1 * gradient
+                second[name] = 0.99 * second[name] + 0.01 * gradient**2
+                mean, square = first[name] / (1 - 0.9**step), second[name] / (1 - 0.99**step)
+                weight -= rate * mean / (square.sqrt() + 1e-8)
+            force()
+            states.append({name: weight.clone() for name, weight in plain.items()})
+    return states
+
+
+@pytest.mark.parametrize("name", ["A", "E"])
+def test_a_short_training_is_the_one_written_out_by_hand(tmp_path, name):
+    config = preset(name, depth=1, width=8, heads=2)
+    training = TrainConfig(
+        steps=LAST, batch=16, learning_rate=0.01, warmup=2, decay_start=3, label_dropout=0.5,
+        sigma_rels=(0.1, 0.2), seed=3,
+    )  # fmt: skip
+    whole = digits()  # 40 images: the second epoch begins within a batch
+    data = replace(
+        whole, train_images=whole.train_images[:40], train_labels=whole.train_labels[:40]
+    )
+    states = written_out(config, training, data)
+    train(tmp_path / "run", config, training, data)
+    start = read_tensors(tmp_path / "run" / "weights" / "step_0000000.safetensors")
+    assert_close({key: start[key] for key in states[0]}, states[0], rtol=0, atol=1e-4)
+    found = read_tensors(tmp_path / "run" / "state" / f"step_{LAST:07d}.safetensors")
+    for sigma_rel in training.sigma_rels:
+        square = sigma_rel**2  # of the variance (g + 1) / ((g + 2)^2 (g + 3)), solved for g
+        roots = np.roots([square, 7 * square, 16 * square - 1, 12 * square - 1])
+        shares = np.diff((np.arange(LAST + 1) / LAST) ** (roots.real.max() + 1))
+        for key, last in states[-1].items():
+            average = sum(
+                share * state[key].double() for share, state in zip(shares, states[1:], strict=True)
+            )
+            assert_close(found[f"model/{key}"], last, rtol=0, atol=1e-4)
+            assert_close(found[f"ema/{sigma_rel}/{key}"].double(), average, rtol=0, atol=1e-4)
 
 
 def test_the_learning_rate_rises_stays_and_falls():

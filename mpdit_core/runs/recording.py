@@ -1,18 +1,27 @@
 """Writing a run while it trains, so that a kill at any moment loses at most a few steps."""
 
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from mpdit_core.config import DataInfo, ModelConfig, TrainConfig
-from mpdit_core.errors import InvalidConfig, UnreadableRun
+from mpdit_core.errors import AlreadyExists, Diverged, InvalidConfig, UnreadableRun
 from mpdit_core.runs import native
-from mpdit_core.runs.files import halved, read_json, read_tensors, write_json, write_tensors
+from mpdit_core.runs.files import (
+    halved,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from mpdit_core.training import TrainingState
@@ -37,18 +46,50 @@ class RunWriter:
             "versions": {name: version(name) for name in PACKAGES},
         }
 
-    def open(self, state: "TrainingState") -> None:
-        """Start a new folder, or bring `state` to where an earlier process stopped.
+    @contextmanager
+    def opened(self, state: "TrainingState") -> Iterator[None]:
+        """Start a new folder, or bring `state` to where an earlier process stopped; then hold it.
 
-        Raises InvalidConfig if the folder holds a run of another configuration."""
+        Raises InvalidConfig if the folder holds a run of another configuration, AlreadyExists if
+        another process trains in it. A run that raises Diverged is marked as diverged."""
         file = self.folder / "run.json"
         if file.exists():
             self._refuse_another_run(read_json(file))
-        else:
-            write_json(file, self.about)
-        saved = self._newest_state()
-        if saved is not None:
-            _restore(state, read_tensors(saved))
+        with self._held():
+            self._take_up(state)
+            try:
+                yield
+            except Diverged:
+                self._mark("diverged")
+                raise
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder; a killed one lets go of it."""
+        file = self.folder / "state" / "training.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(file).acquire(timeout=0)
+        except Timeout:
+            raise AlreadyExists(
+                f"Another process is training in {self.folder}; wait for it, or choose another "
+                "folder"
+            ) from None
+        with lock:
+            yield
+
+    def _take_up(self, state: "TrainingState") -> None:
+        saved = native.steps_in(self.folder / "state")
+        if saved:
+            _restore(state, read_tensors(saved[max(saved)]))
+        steps = self.about["training"]["steps"]
+        if state.step > steps:
+            raise InvalidConfig(
+                f"{self.folder} holds a run trained for {state.step} steps already; steps was "
+                f"{steps}, and a run can only be lengthened"
+            )
+        if state.step < steps:
+            self._mark("training")
         self._cut_log(state.step)
 
     def _refuse_another_run(self, found: dict[str, Any]) -> None:
@@ -62,6 +103,11 @@ class RunWriter:
                     f"{self.folder} holds a run with {part}.{key} = {theirs.get(key)!r}, not "
                     f"{ours[key]!r}; choose another folder, or the same settings to resume"
                 )
+        if found.get("status") == "finished" and not native.steps_in(self.folder / "state"):
+            raise InvalidConfig(
+                f"{self.folder} holds a finished run without what resuming needs; choose another "
+                "folder"
+            )
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -92,11 +138,13 @@ class RunWriter:
 
     def finish(self) -> None:
         """Mark the run as finished."""
-        if read_json(self.folder / "run.json") != self.about | {"status": "finished"}:
-            write_json(self.folder / "run.json", self.about | {"status": "finished"})
+        self._mark("finished")
 
-    def _newest_state(self) -> Path | None:
-        return max((self.folder / "state").glob("step_*.safetensors"), default=None)
+    def _mark(self, status: str) -> None:
+        """Let run.json say this, beside the settings that are trained with now."""
+        file, about = self.folder / "run.json", self.about | {"status": status}
+        if not file.exists() or read_json(file) != about:
+            write_json(file, about)
 
     def _cut_log(self, step: int) -> None:
         """Drop lines that the killed process wrote after its last saved state."""
@@ -105,9 +153,7 @@ class RunWriter:
         kept = [row for row in rows if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         if file.exists() and file.read_text(encoding="utf-8") != text:
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, file)
+            write_atomically(file, lambda opened: opened.write(text.encode()))
 
 
 def _packed(state: "TrainingState") -> dict[str, Tensor]:
