@@ -10,6 +10,7 @@ from torch import Tensor
 from analysis.ema_health import HealthSettings, ema_health, health_line, width_words
 from mpdit_core.config import DataInfo, ModelConfig, preset
 from mpdit_core.ema import PowerEMA, decay_factor, gamma_of
+from mpdit_core.ema_health import examine
 from mpdit_core.model import MPDiT
 from mpdit_core.runs import load_run
 from mpdit_core.runs.files import halved, write_json, write_tensors
@@ -162,6 +163,36 @@ def test_every_file_is_checked_at_its_own_step(tmp_path, path):
     assert [row["step"] for row in rows] == [400, 800, 1200]
     assert [row["checkpoints"] for row in rows] == [2, 4, 6]
     assert {row["verdict"] for row in rows} == {"as named"}
+
+
+@pytest.mark.parametrize("raw_steps", [[STEPS], [0, STEPS], OFTEN])
+def test_what_is_withheld_as_a_near_copy_is_what_the_analysis_calls_one(tmp_path, path, raw_steps):
+    """A lag of 0.1 to 0.5 of the promised one is an average, of a narrower width than its name."""
+    made = {
+        (0.05, STEPS): average(path, 0.05),
+        (0.1, STEPS): average(path, 0.03),
+        (0.15, STEPS): path[STEPS],
+        (0.2, STEPS): map_dit(path, 0.2),
+        (0.25, STEPS): average(path, 0.02),
+    }
+    run = run_with(tmp_path / "run", path, made, raw_steps)
+    withheld = {health.sigma_rel: health.verdict for health in examine(run)}
+    assert withheld == {row["sigma_rel"]: row["verdict"] for row in health(run)}
+    assert withheld[0.15] == withheld[0.2] == "near-copy"
+    if raw_steps == OFTEN:
+        assert withheld[0.1] == "another width" and withheld[0.25] == "near-copy"
+
+
+def test_an_earlier_snapshot_tells_a_copy_where_no_raw_weights_are_older(tmp_path, path):
+    """Beside one raw checkpoint a near-copy may be farther off than rounding explains."""
+    far = {name: tensor * 1.012 for name, tensor in path[STEPS].items()}
+    made = {(0.05, 600): path[600], (0.05, STEPS): far}
+    made |= {(0.1, step): average(path, 0.1, step) for step in (600, STEPS)}
+    run = run_with(tmp_path / "run", path, made, [STEPS])
+    verdicts = [row["verdict"] for row in health(run) if row["step"] == STEPS]
+    assert verdicts == [found.verdict for found in examine(run)] == ["near-copy", "unclear"]
+    alone = run_with(tmp_path / "alone", path, {(0.05, STEPS): far}, [STEPS])
+    assert health(alone)[0]["verdict"] == "unclear"
 
 
 def test_a_run_without_averages_gives_an_empty_table(tmp_path, path):
