@@ -7,7 +7,6 @@ import pandas as pd
 
 from analysis.attention import CONFIDENCE, logit_reach
 
-
 SMALL = 0.001
 """Entropies in nats below which their digits say nothing."""
 

@@ -86,9 +86,8 @@ def copying_sentence(found: pd.DataFrame) -> str:
     nearer = found[found["high"] < 0]
     if nearer.empty:
         row = found.loc[found["difference"].idxmin()]
-        whose = f"Samples of {row['run']}" if len(found) == 1 else "Samples of no run"
-        lie = "do not lie nearer" if len(found) == 1 else "lie nearer"
-        head = f"{whose} {lie} to the training images than held-out digits do"
+        whose = f"Samples of {row['run']} do not" if len(found) == 1 else "Samples of no run"
+        head = f"{whose} lie measurably nearer to the training images than held-out digits do"
         return f"{head}; {_apart(row, len(found) > 1)} ({counted})."
     row = nearer.loc[nearer["difference"].idxmin()]
     runs = ", ".join(nearer["run"])

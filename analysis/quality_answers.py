@@ -1,7 +1,7 @@
 """What the marks of samples say, in words and in small tables; table in, sentence out."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,18 +13,26 @@ from mpdit_core.runs import Run
 
 @dataclass(frozen=True)
 class Mark:
-    """How a statistic of `sample_quality` is shown. better: "low", "high", or "" where neither."""
+    """How a statistic of `sample_quality` is shown. short: where there is little room; floor: the
+    real images beside it; better: "low", "high", or "" where neither."""
 
     title: str
-    axis: str
+    unit: str
     floor: str
+    short: str = ""
     factor: float = 1.0
     better: str = "low"
     digits: str = ".3g"
 
+    @property
+    def axis(self) -> str:
+        """The title of an axis."""
+        return f"{self.short or self.title} ({self.unit})"
+
     def number(self, value: float) -> str:
         """The value in the shown unit; nan is a dash."""
-        return "–" if math.isnan(value) else format(self.factor * value, self.digits)
+        text = "–" if math.isnan(value) else format(self.factor * value, self.digits)
+        return text.replace("-", "−")
 
     def with_spread(self, value: float, spread: float) -> str:
         """Value and standard deviation over seeds."""
@@ -33,22 +41,20 @@ class Mark:
 
 
 MARKS = {
-    FRECHET: Mark(
-        "Fréchet distance", "Fréchet distance (squared feature units)", "training images"
-    ),
-    KERNEL: Mark(
-        "kernel distance", "kernel distance (squared, kernel units)", "training images",
-        digits=".3g",
-    ),
+    FRECHET: Mark("Fréchet distance", "squared feature units", "training images"),
+    KERNEL: Mark("kernel distance", "squared kernel units", "training images"),
     RECOGNIZED: Mark(
-        "recognized share", "recognized (%)", "held-out images", factor=100.0, better="high",
-        digits=".1f",
+        "recognized share", "%", "held-out images", "recognized", 100.0, "high", ".1f"
     ),
     NEAREST: Mark(
         "distance to the nearest training image",
-        "nearest training image (standard deviations)", "held-out images", better="", digits=".2f",
+        "standard deviations",
+        "held-out images",
+        "nearest training image",
+        better="",
+        digits=".2f",
     ),
-}  # fmt: skip
+}
 
 
 def quality_sentence(
@@ -104,37 +110,30 @@ def sweep_sentence(
     )
 
 
-def modulation_table(runs: list[Run], marks: pd.DataFrame) -> pd.DataFrame:
+def modulation_table(runs: Sequence[Run], marks: pd.DataFrame) -> pd.DataFrame:
     """The ablation: one row a run, fewest parameters first.
 
-    marks: `marks_at` of these runs. Columns: run, modulation, parameters, relative (to the run with
-    {shift, scale, gate} in the same form of gate, nan where there is none), and a column of text
-    for each statistic."""
-    rows = [
-        {"run": run.name, "modulation": " ".join(run.config.block_modulation) or "none",
-         "form": run.config.gate_form, "parameters": parameter_count(run.config),
-         **{name: _shown(marks, run.name, name) for name in MARKS}}
-        for run in runs if run.name in set(marks["run"])
-    ]  # fmt: skip
+    marks: `marks_at` of these runs. Columns: run, modulation, parameters; reference (the run with
+    scale, shift and gate that is the same in all but modulation, itself perhaps; None where there
+    is none), relative (parameters beside the reference's, 0 = as many); a text a statistic."""
+    judged = [run for run in runs if run.name in set(marks["run"])]
+    whole = {
+        _apart_from_modulation(run): run
+        for run in reversed(judged)
+        if set(run.config.block_modulation) == {"scale", "shift", "gate"}
+    }
+    rows = [_ablated(run, whole.get(_apart_from_modulation(run)), marks) for run in judged]
     table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    whole = table["modulation"].map(lambda text: set(text.split()) == {"shift", "scale", "gate"})
-    base = table[whole].groupby("form")["parameters"].median()
-    table.insert(3, "relative", table["parameters"] / table["form"].map(base) - 1)
-    return table.drop(columns="form").sort_values("parameters", ignore_index=True)
+    return table.sort_values("parameters", ignore_index=True) if len(table) else table
 
 
-def parameters_sentence(runs: list[Run], marks: pd.DataFrame, statistic: str) -> str:
+def parameters_sentence(runs: Sequence[Run], marks: pd.DataFrame, statistic: str) -> str:
     """What the cheapest modulation saves, and costs in quality."""
     table, mark = modulation_table(runs, marks), MARKS[statistic]
-    if table.empty or not (table["relative"] < -0.001).any():
+    if table.empty or not (table["relative"] < 0).any():
         return ""
     row = table.loc[table["relative"].idxmin()]
-    # The run it is compared with: as many parameters as its relative number says.
-    base = table.loc[
-        (table["parameters"] * (1 + row["relative"]) - row["parameters"]).abs().idxmin()
-    ]
+    base = table[table["run"] == row["reference"]].iloc[0]
     return (
         f"{row['run']} has {-100 * row['relative']:.1f} % fewer parameters than {base['run']}, and "
         f"a {mark.title} of {row[statistic]} against {base[statistic]}."
@@ -199,6 +198,23 @@ def agreement_sentence(found: pd.DataFrame, statistic: str, quick: str, full: st
         f"{mark.number(row['other'])} (difference {mark.factor * row['difference']:+.2g}, spread "
         f"{mark.factor * row['spread']:.2g})."
     )
+
+
+def _apart_from_modulation(run: Run) -> str:
+    return run.config.model_dump_json(exclude={"block_modulation", "final_modulation"})
+
+
+def _ablated(run: Run, reference: Run | None, marks: pd.DataFrame) -> dict[str, object]:
+    parameters = parameter_count(run.config)
+    whole = math.nan if reference is None else parameter_count(reference.config)
+    return {
+        "run": run.name,
+        "modulation": " ".join(run.config.block_modulation) or "none",
+        "parameters": parameters,
+        "reference": None if reference is None else reference.name,
+        "relative": parameters / whole - 1,
+        **{name: _shown(marks, run.name, name) for name in MARKS},
+    }
 
 
 def _of(marks: pd.DataFrame, statistic: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ A sweep is a list of points, each one stored result of `sample_quality`. Its tab
 of that question, and `at` (place on the sweep's axis) and `line` (which curve of the run).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ LARGEST_ERROR = 0.4
 """Averages whose profile the snapshots miss by more, relative to its norm, are no such averages."""
 
 RAW = "raw weights"
+NO_EMA = "no EMA is kept"
 FLOORS = {FRECHET: "training", KERNEL: "training", RECOGNIZED: "held-out", NEAREST: "held-out"}
 """The real images whose mark is the floor of each statistic; the same number of them."""
 
@@ -42,7 +43,7 @@ def over_steps(run: Run, settings: EvaluateSettings = QUICK) -> list[Point]:
     if sigma is None:
         return points
     saved, width = run.ema_steps[sigma], Weights("ema", sigma_rel=sigma)
-    line = f"EMA {sigma * 100:.3g} %"
+    line = _words(width)
     return points + [
         _point(run, str(width) if step == max(saved) else f"{width}-step-{step}", settings, step,
                line)
@@ -54,7 +55,13 @@ def over_guidance(run: Run, weights: Weights | str, settings: EvaluateSettings =
                   scales: Sequence[float] = GUIDANCE) -> list[Point]:  # fmt: skip
     """The same weights under each guidance; at: the guidance, 1 = none."""
     return [
-        _point(run, str(weights), settings.model_copy(update={"guidance": scale}), scale, "guided")
+        _point(
+            run,
+            str(weights),
+            settings.model_copy(update={"guidance": scale}),
+            scale,
+            _words(weights),
+        )
         for scale in scales
     ]
 
@@ -88,22 +95,23 @@ def reconstruction_errors(run: Run, widths: Sequence[float] = WIDTHS) -> dict[fl
 
 
 def widths_left_out(runs: Sequence[Run], widths: Sequence[float] = WIDTHS) -> list[str]:
-    """One sentence for each run that lacks some of these averages, with the reason."""
-    sentences = []
+    """One sentence for each reason why runs lack some of these averages."""
+    reasons: dict[str, list[str]] = {}
     for run in runs:
-        errors = reconstruction_errors(run, widths)
-        if not errors:
-            reason = "its EMA files are no averages" if run.ema_trap else "it keeps no EMA"
-            sentences.append(f"{run.name} has no curve: {reason}.")
-            continue
-        poor = {width: error for width, error in errors.items() if error > LARGEST_ERROR}
-        if poor:
-            missed = ", ".join(f"{width:g} by {100 * e:.0f} %" for width, e in poor.items())
-            sentences.append(
-                f"{run.name}: its {len(run.snapshots())} snapshots miss the averaging profile of "
-                f"sigma_rel {missed}; left out."
-            )
-    return sentences
+        reason = _why_left_out(run, reconstruction_errors(run, widths))
+        if reason:
+            reasons.setdefault(reason, []).append(run.name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _why_left_out(run: Run, errors: Mapping[float, float]) -> str:
+    if not errors:
+        return f"no curve, because {'EMA files are no averages' if run.ema_trap else NO_EMA}."
+    poor = {width: error for width, error in errors.items() if error > LARGEST_ERROR}
+    missed = ", ".join(f"{width:g} by {100 * error:.0f} %" for width, error in poor.items())
+    count = len(run.snapshots())
+    words = f"{count} snapshots miss the averaging profile of sigma_rel {missed}; left out."
+    return words if poor else ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class Sweep:
 
 SWEEPS = {
     "steps": Sweep(
-        "training steps",
+        "training",
         lambda run, _, settings: over_steps(run, settings),
         "training step",
         "step",
@@ -155,7 +163,7 @@ SWEEPS = {
         ticks=GUIDANCE,
     ),
     "sigma": Sweep(
-        "width of the average",
+        "EMA width",
         lambda run, _, settings: over_widths(run, settings),
         "sigma_rel (width of the average, share of training)",
         "sigma_rel",
@@ -204,6 +212,16 @@ def _tracked(run: Run) -> float | None:
         return None
     wanted = Weights.parse(SHOWN).sigma_rel or 0.0
     return min(run.ema_steps, key=lambda sigma: abs(sigma - wanted), default=None)
+
+
+def _words(weights: Weights | str) -> str:
+    """Weights as a line is called.
+
+    >>> _words("ema-0.100"), _words("final")
+    ('EMA 10 %', 'final')
+    """
+    sigma = Weights.parse(weights).sigma_rel
+    return str(weights) if sigma is None else f"EMA {sigma * 100:.3g} %"
 
 
 def _point(

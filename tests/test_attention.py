@@ -48,10 +48,12 @@ from mpdit_core.layers import normalize
 from mpdit_core.runs.run import Run
 
 TINY = {"depth": 2, "width": 16, "heads": 2}
+SEED = 0
 SHOWN = AttentionSettings(timesteps=(900, 500, 0), labels=(3, 10), samples=3)
 
 
 def a_run(config: ModelConfig, data: str = "digits", scale: float = 1.0) -> Run:
+    torch.manual_seed(SEED)
     model = random_model(config)
     for parameter in model.parameters():
         parameter.data.mul_(scale)
@@ -109,14 +111,14 @@ def test_entropy_distance_and_logits_equal_those_by_hand(run):
     )
     for (block, head), logits in logits_by_hand(run).items():
         weights = softmax(logits)
-        entropy = -(weights * np.log(weights)).sum(-1).mean(-1)  # (timesteps, images)
+        entropy = -(weights * np.log(weights + 1e-300)).sum(-1).mean(-1)  # (timesteps, images)
         distance = (weights * apart).sum(-1).mean((1, 2))
         for number, timestep in enumerate((900, 500, 0)):
             row = table.loc[(block, head, timestep)]
-            assert row["entropy"] == pytest.approx(entropy[number].mean(), rel=1e-4)
+            assert row["entropy"] == pytest.approx(entropy[number].mean(), rel=1e-3, abs=1e-5)
             error = entropy[number].std(ddof=1) / 6**0.5
-            assert row["entropy_error"] == pytest.approx(error, rel=1e-2, abs=1e-5)
-            assert row["distance"] == pytest.approx(distance[number], rel=1e-4)
+            assert row["entropy_error"] == pytest.approx(error, rel=1e-2, abs=1e-4)
+            assert row["distance"] == pytest.approx(distance[number], rel=1e-3)
             assert row["logit_largest"] == pytest.approx(abs(logits[number]).max(), rel=1e-4)
             typical = (logits[number] ** 2).mean() ** 0.5
             assert row["logit_typical"] == pytest.approx(typical, rel=1e-4)
@@ -132,7 +134,7 @@ def test_maps_equal_a_softmax_by_hand_and_every_row_sums_to_one(run):
     for (block, head), logits in logits_by_hand(run).items():
         own = table[(table["block"] == block) & (table["head"] == head)]
         stored = own["value"].to_numpy().reshape(3, 16, 16)
-        np.testing.assert_allclose(stored, softmax(logits).mean(axis=1), rtol=3e-3)
+        np.testing.assert_allclose(stored, softmax(logits).mean(axis=1), rtol=3e-3, atol=1e-5)
         np.testing.assert_allclose(stored.sum(-1), 1, atol=2e-3)
     first = table.iloc[:256]
     assert first["query"].tolist() == np.repeat(range(16), 16).tolist()
@@ -144,7 +146,9 @@ def test_one_image_is_one_of_those_averaged(run):
     assert set(alone["n"]) == {1}
     by_hand = softmax(logits_by_hand(run)[1, 0])[:, 0]  # the first image is of label 3
     own = alone[(alone["block"] == 1) & (alone["head"] == 0)]
-    np.testing.assert_allclose(own["value"].to_numpy().reshape(3, 16, 16), by_hand, rtol=3e-3)
+    np.testing.assert_allclose(
+        own["value"].to_numpy().reshape(3, 16, 16), by_hand, rtol=3e-3, atol=1e-5
+    )
 
 
 def test_uniform_attention_has_entropy_log_n_and_the_mean_distance():

@@ -78,7 +78,7 @@ def test_copies_of_training_images_are_said_to_be_nearer(run, drawing):
 def test_noise_is_said_not_to_lie_nearer(run, drawing):
     drawing(torch.randn(20, 1, 8, 8))
     said = copying_sentence(copying(nearest_training(run, "final", FEW)))
-    assert said.startswith("Samples of E do not lie nearer")
+    assert said.startswith("Samples of E do not lie measurably nearer")
 
 
 def distances(**means: float) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def test_of_several_runs_those_that_copy_are_named():
     said = copying_sentence(copying(distances(A=3.3, B=2.0, C=2.5)))
     assert said.startswith("Samples of B, C lie nearer") and "nearest B: mean distance 2.0" in said
     said = copying_sentence(copying(distances(A=3.3, B=3.6)))
-    assert said.startswith("Samples of no run lie nearer") and "nearest A" in said
+    assert said.startswith("Samples of no run lie measurably nearer") and "nearest A" in said
 
 
 def test_a_run_that_draws_no_digits_is_refused(run):

@@ -84,12 +84,14 @@ def test_widths_that_the_snapshots_cannot_give_are_left_out_with_a_reason(run):
         width for width in widths if errors[width] <= LARGEST_ERROR
     ]
     (sentence,) = widths_left_out([run], widths)
-    assert sentence.startswith("E: its 4 snapshots miss") and "0.28 by" in sentence
+    assert sentence.startswith("E: 4 snapshots miss") and "0.28 by" in sentence
     without = replace(run, ema_files={})
     assert over_widths(without, FAST) == []
-    assert widths_left_out([without]) == ["E has no curve: it keeps no EMA."]
+    assert widths_left_out([without]) == ["E: no curve, because no EMA is kept."]
     trapped = replace(run, ema_trap="near-copies")
-    assert widths_left_out([trapped]) == ["E has no curve: its EMA files are no averages."]
+    assert widths_left_out([trapped, trapped]) == [
+        "E, E: no curve, because EMA files are no averages."
+    ]
 
 
 def test_means_and_intervals_over_seeds_are_those_of_scipy(run):
@@ -152,6 +154,7 @@ def test_the_ablation_counts_parameters_relative_to_the_whole_modulation(study):
     counts = [sum(p.numel() for p in run.model("final").parameters()) for run in study]
     assert table["parameters"].tolist() == counts[::-1]
     assert table["relative"].tolist() == pytest.approx([counts[1] / counts[0] - 1, 0.0])
+    assert table["reference"].tolist() == [whole.name] * 2
     assert table[FRECHET].tolist() == ["20 ± 1"] * 2 and table[RECOGNIZED].tolist() == ["–"] * 2
     share = 100 * (1 - counts[1] / counts[0])
     said = parameters_sentence(study, found, FRECHET)

@@ -80,7 +80,8 @@ def carriers_map(rows: pd.DataFrame, depths: Mapping[str, int], title: str) -> g
         tickvals=[*ticks, deepest + 1], ticktext=[*map(str, ticks), FINAL], showgrid=False,
         range=[0.5, deepest + 1.5],
     )  # fmt: skip
-    figure.update_yaxes(title_text="block", col=1)
+    figure.update_yaxes(ticks="")
+    figure.update_yaxes(title_text="block", ticks="outside", col=1)
     figure.update_layout(
         coloraxis=share_axis("share of the effect"), margin={"b": 56, "t": 72},
         hovermode="closest", clickmode="event+select", dragmode=False,

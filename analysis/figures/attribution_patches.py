@@ -74,4 +74,7 @@ def _axes(figure: go.Figure, side: int) -> None:
         figure.update_yaxes(
             tickvals=ticks, range=[side + 0.5, 0.5], scaleanchor=anchor, row=1, col=column, **common
         )
-    figure.update_yaxes(title_text="row of patches", row=1, col=1)
+    figure.update_yaxes(showticklabels=False, ticks="")
+    figure.update_yaxes(
+        title_text="row of patches", showticklabels=True, ticks="outside", row=1, col=1
+    )

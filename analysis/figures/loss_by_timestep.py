@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from analysis.figures.theme import HEIGHT, MUTED, finish, in_run_order, run_style, timestep_axis
 
-TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+TICKS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def loss_figure(means: pd.DataFrame, compared: pd.DataFrame, reference: str) -> go.Figure:

@@ -33,6 +33,8 @@ def run_panels(names: Sequence[str], x_title: str, y_title: str) -> go.Figure:
         title.update(font={"size": 13, "color": run_style(name).colour}, text=f"<b>{name}</b>")
     figure.layout.annotations[-1].update(font={"size": 13}, yshift=-34)  # the shared x title
     figure.update_yaxes(title_text=y_title, col=1)
+    for column in range(2, across + 1):
+        figure.update_yaxes(ticks="", col=column)
     at_top = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 8}}
     figure.update_layout(margin={"t": MARGIN_TOP, "b": MARGIN_BOTTOM}, title=at_top)
     # The last panel of a column shows the numbers, also where the row below has a gap.

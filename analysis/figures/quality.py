@@ -1,7 +1,7 @@
 """Marks of samples: runs side by side, over a sweep, and against parameters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,6 +17,8 @@ LINE_HEIGHT, TOP, BOTTOM = 34, 92, 60
 FAR_APART = 5.0
 """Fréchet distances whose ends differ by this factor are drawn on a logarithmic axis."""
 LABEL_SPACE = 15
+NARROW = 400
+"""Pixels between the first and the last mark on a narrow screen."""
 
 
 def by_run_height(runs: int) -> int:
@@ -45,8 +47,10 @@ def quality_by_run(
         if name in floor:
             figure.add_vline(x=MARKS[name].factor * floor[name], line_dash="dot",
                              line_color=MUTED, row=1, col=column)  # fmt: skip
-        unit = {"title_text": MARKS[name].axis, "title_font_size": 12, "nticks": 5}
-        figure.update_xaxes(**unit, row=1, col=column)
+        unit = {"title_text": MARKS[name].unit, "title_font_size": 12}
+        figure.update_xaxes(nticks=4, tickangle=0, **unit, row=1, col=column)
+        if column > 1:
+            figure.update_yaxes(ticks="", row=1, col=column)
     figure.update_yaxes(
         tickvals=list(range(len(runs))),
         ticktext=[f'<b style="color:{run_style(run).colour}">{run}</b>' for run in runs],
@@ -152,7 +156,7 @@ def quality_by_parameters(
 def _floored(name: str, floor: Mapping[str, float]) -> str:
     """The panel's title: the statistic, and under it what real images have."""
     mark = MARKS[name]
-    title = f"<b>{mark.title}</b>".replace("distance to the nearest", "distance to nearest")
+    title = f"<b>{mark.short or mark.title}</b>"
     if name not in floor:
         return title
     return f"{title}<br>{mark.floor}: {mark.number(floor[name])}"
@@ -282,18 +286,27 @@ def _limits(rows: pd.DataFrame, statistic: str, floor: Mapping[str, float]) -> t
 def _name_marks(
     figure: go.Figure, rows: pd.DataFrame, factor: float, limits: tuple[float, float]
 ) -> None:
-    """Write each run's name right of its mark, pushed up where two would overlap."""
+    """Write each run's name beside its mark, pushed up where two would overlap."""
     scale = (HEIGHT - 104) / (limits[1] - limits[0])
-    reach = 0.25 * max(float(rows["at"].max() - rows["at"].min()), 1.0)
+    places = rows["at"].tolist()
     taken: list[tuple[float, float]] = []
     for row in rows.sort_values("value").to_dict("records"):
         place = height = scale * (factor * row["value"] - limits[0])
-        near = sorted(y for x, y in taken if abs(x - row["at"]) < reach)
-        for y in near:
-            height = y + LABEL_SPACE if abs(height - y) < LABEL_SPACE else height
+        for x, y in sorted(taken):
+            if x == row["at"] and abs(height - y) < LABEL_SPACE:
+                height = y + LABEL_SPACE
         taken.append((row["at"], height))
+        left = _leftward(row["at"], places, len(row["run"]))
         figure.add_annotation(
             x=row["at"], y=factor * row["value"], text=row["run"], showarrow=False,
-            xanchor="left", xshift=11, yshift=height - place,
+            xanchor="right" if left else "left", xshift=-11 if left else 11, yshift=height - place,
             font={"color": run_style(row["run"]).colour, "size": 12},
         )  # fmt: skip
+
+
+def _leftward(at: float, places: Sequence[float], letters: int) -> bool:
+    """Whether a name has more room left of its mark, and too little at the right."""
+    scale = NARROW / max(max(places) - min(places), 1.0)
+    right = min((scale * (x - at) for x in places if x > at), default=math.inf)
+    left = min((scale * (at - x) for x in places if x < at), default=0.0)
+    return right < 7 * letters + 11 and left > right + 1

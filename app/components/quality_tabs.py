@@ -119,5 +119,6 @@ def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
     pairs = closest_pairs(table, name)
     title = f"Samples of {name} nearest to a training image"
     figure = pairs_figure(pairs, grey_range(view.library.run(name).data), title)
-    show(figure, pairs.drop(columns=["pixels", "training_pixels"]), "pairs", results,
-         definition=PAIRS)  # fmt: skip
+    without = pairs.drop(columns=["pixels", "training_pixels"])
+    with st.container(key="quality-pairs"):
+        show(figure, without, "pairs", results, definition=PAIRS)

@@ -145,7 +145,7 @@ def _asked(view: View, source: str) -> dict[str, Any]:
 
 
 def _chosen(view: View, table: pd.DataFrame, source: str) -> Chosen:
-    first, second, third, fourth = st.columns([2, 2, 2, 4], vertical_alignment="bottom")
+    first, second, third, fourth = st.columns([4, 5, 6, 8], vertical_alignment="bottom")
     with first:
         run = view.focus()
     with second:
@@ -178,9 +178,8 @@ def _map(
     figure = built(carriers_map, rows, depths, title)
     mark_timestep(figure, chosen.run.name, chosen.timestep)
     memory = memory_words([run.config for run in view.runs])
-    gap = (
-        f"Largest completeness gap in view {gap_words(largest_gap(rows))}; computed with {memory}."
-    )
+    gap = gap_words(largest_gap(rows))
+    gap = f"Largest completeness gap of conductances in view {gap}; computed with {memory}."
     show(figure, rows, MAP, carried, definition=f"{TARGET} {gap}", formula=FORMULA,
          select=lambda: _clicked(view))  # fmt: skip
 

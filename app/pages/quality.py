@@ -56,7 +56,7 @@ from app.components.quality_tabs import copies, curves, losses
 from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run
 
-FULL = EvaluateSettings()
+FULL = {"sampler": EvaluateSettings().sampler, "steps": EvaluateSettings().steps}
 MODULATION = "modulation"
 BY_RUN = (
     "Filled: mean over sampling seeds with their standard deviation; small dots: each seed; open: "
@@ -73,14 +73,16 @@ PARAMETERS = (
     "dotted: as many real images. Colours tell the sets of signals that modulate a block."
 )
 _WIDE_ENOUGH = """<style>
-.st-key-quality-samples { overflow-x: auto; }
-.st-key-quality-samples .stElementContainer:has(.stPlotlyChart) { min-width: 820px; }
+.st-key-quality-samples, .st-key-quality-pairs { overflow-x: auto; }
+:is(.st-key-quality-samples, .st-key-quality-pairs) .stElementContainer:has(.stPlotlyChart) {
+  min-width: 820px; }
 </style>"""
 
 
 def page(view: View) -> None:
     question("How good are the samples, and are they new?")
     place = st.container()
+    st.html(_WIDE_ENOUGH)
     runs = _digits(view.runs)
     for run in view.runs:
         if run not in runs:
@@ -131,7 +133,7 @@ def _side_by_side(
     with place:
         drawn = f"{view.weights_name}, no guidance"
         answer(quality_sentence(marks, floor, FRECHET, drawn))
-    full = _stored(view, runs, FULL)
+    full = _stored(view, runs, settings.model_copy(update=FULL))
     other = None if full is None else marks_at(full.table)
     shown = None if other is None else undiverged(other)
     seeds = table[table["images"] == "samples"].reset_index(drop=True)
@@ -145,7 +147,7 @@ def _side_by_side(
 
 def _samplers(marks: pd.DataFrame, other: pd.DataFrame | None, settings: EvaluateSettings) -> str:
     """Whether the quick sampler tells the same as the one of the Runs page."""
-    full = f"DDPM with {FULL.steps} steps"
+    full = f"DDPM with {FULL['steps']} steps"
     if other is None:
         return f"{full} was not drawn for these runs and weights, so samplers are not compared."
     quick = f"DPM-Solver++ with {settings.steps} steps"
@@ -155,7 +157,7 @@ def _samplers(marks: pd.DataFrame, other: pd.DataFrame | None, settings: Evaluat
 
 
 def _sweeps(view: View, runs: list[Run], settings: EvaluateSettings) -> None:
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
     names = {**{name: sweep.name for name, sweep in SWEEPS.items()}, MODULATION: "modulation"}
     with left:
         over = view.choice(
@@ -235,7 +237,6 @@ def _samples(view: View, point: Point, sweep: Sweep) -> None:
     where = sweep.where(float(str(point.columns["at"])))
     title = f"Samples of {point.run.name}, {point.columns['line']}, {where}"
     figure = samples_grid(results.table, grey_range(point.run.data), title)
-    st.html(_WIDE_ENOUGH)
     with st.container(key="quality-samples"):
         show(figure, results.table.drop(columns="pixels"), "samples", results,
              definition="One image a label, from the same noise at every point.")  # fmt: skip
@@ -255,7 +256,7 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
     show(figure, marks, "parameters", results, definition=PARAMETERS, formula=FORMULA)
     rows = modulation_table(runs, marks)
     columns = {name: f"{mark.title}{' (%)' * (mark.factor == 100)}" for name, mark in MARKS.items()}
-    shares = st.column_config.NumberColumn("relative to shift scale gate", format="percent")
+    shares = st.column_config.NumberColumn("beside the reference", format="percent")
     counts = st.column_config.NumberColumn(format="localized")
     st.dataframe(
         rows.rename(columns=columns), hide_index=True, width="stretch",

@@ -47,8 +47,8 @@ def test_runs_stand_side_by_side_and_a_click_on_a_sweep_shows_its_samples(
     visit, address, five_runs
 ):
     page = visit(address)
-    sampled(page, "Fréchet distance over training steps")
-    expect(page.get_by_text(re.compile("EMA 10 %, no guidance: Fréchet distance: lowest")).first)
+    sampled(page, "Fréchet distance over training")
+    expect(page.get_by_text("Fréchet distance (EMA 10 %, no guidance): lowest")).to_be_visible()
     first = {trace["name"]: trace for trace in traces(page, "Quality of samples")}
     table = sample_quality(load_run(five_runs / "E"), "ema-0.100", SETTINGS)
     marks = marks_at(table).set_index("statistic")["value"]
@@ -106,4 +106,4 @@ def test_loss_and_distances_are_drawn_and_modulation_lists_all_runs(visit, addre
 def test_a_run_without_averages_says_so_over_their_width(visit, dashboard, one_run):
     page = visit(dashboard(one_run).url + f"/quality?{FAST}&over=sigma")
     sampled(page, "Quality of samples")
-    expect(page.get_by_text("mine has no curve: it keeps no EMA.")).to_be_visible()
+    expect(page.get_by_text("mine: no curve, because no EMA is kept.")).to_be_visible()
