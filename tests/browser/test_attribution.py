@@ -33,6 +33,7 @@ def test_runs_stand_side_by_side_and_every_tab_draws_what_the_table_holds(
     expect(
         page.get_by_text(re.compile(r"Largest completeness gap of .* in view .*MiB"))
     ).to_be_visible()
+    expect(page.locator(f"{FIGURES} .gtitle", has_text="each signal's share")).to_be_visible()
     settle(page)
     table = class_carriers(load_run(five_runs / "E"), "ema-0.100", AttributionSettings())
     here = table[(table["label"] == 3) & (table["timestep"] == 400) & (table["signal"] == "all")]
@@ -59,6 +60,3 @@ def test_the_samplers_path_waits_for_a_button_that_says_time_and_memory(dashboar
         "button", name=re.compile(r"about \d+ s on one core, at most 128 MiB")
     )
     expect(button).to_be_visible()
-    page.get_by_role("radio", name="held-out images, noised").click()
-    expect(page.get_by_text(re.compile("At t = 400, of the label's effect"))).to_be_visible()
-    expect(page.locator(FIGURES).first).to_be_visible()
