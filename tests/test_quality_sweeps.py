@@ -1,5 +1,6 @@
 """Sweeps of quality: their points, means and intervals, and the words that are made of them."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from scipy import stats
 from small_runs import ladder, modulation_runs, write_run
 
 from analysis.defaults import SHOWN
+from analysis.figures.quality import ringed, sweep_panels
 from analysis.quality import FRECHET, OUTSIDE, RECOGNIZED, EvaluateSettings, sample_quality
 from analysis.quality_answers import (
     MARKS,
@@ -27,6 +29,7 @@ from analysis.quality_sweeps import (
     LARGEST_ERROR,
     QUICK,
     RAW,
+    SWEEPS,
     floors,
     marks_at,
     over_guidance,
@@ -163,6 +166,16 @@ def test_the_ablation_counts_parameters_relative_to_the_whole_modulation(study):
     assert [p.columns["at"] for p in over_runs(study, "final")] == [
         parameter_count(run.config) for run in study
     ]
+
+
+def test_the_ring_lies_on_the_chosen_point_of_a_figure_that_was_kept_and_copied():
+    rows = [(run, at, FRECHET, value, 1.0) for run, value in {"A": 20.0, "E": 30.0}.items()
+            for at in (1.0, 2.0, 5.0)]  # fmt: skip
+    table = marks(*rows).assign(line="final", low=0.0, high=40.0)
+    table["value"] += table["at"]
+    figure = deepcopy(sweep_panels(table, FRECHET, {FRECHET: 12.0}, SWEEPS["guidance"], "title"))
+    ring = ringed(figure, "E", "final", 2.0).data[-1]
+    assert (ring.name, ring.x, ring.y) == ("chosen", (2.0,), (32.0,))
 
 
 def test_samplers_that_differ_by_more_than_the_spread_are_said_to_differ():

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from analysis.figures.theme import HEIGHT, MUTED, finish, in_run_order, run_style, timestep_axis
 
-TICKS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+TICKS = (1e-5, 1e-4, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def loss_figure(means: pd.DataFrame, compared: pd.DataFrame, reference: str) -> go.Figure:
@@ -27,7 +27,8 @@ def loss_figure(means: pd.DataFrame, compared: pd.DataFrame, reference: str) -> 
     values = means.loc[means["value"] > 0, "value"]
     ends = [math.log10(values.min() * 0.85), math.log10(values.max() * 1.15)]
     title = "loss (mean squared error of the noise)"
-    figure.update_yaxes(type="log", range=ends, tickvals=TICKS, title_text=title, row=1, col=1)
+    axis = {"tickvals": TICKS, "ticktext": [f"{tick:g}" for tick in TICKS]}
+    figure.update_yaxes(type="log", range=ends, title_text=title, **axis, row=1, col=1)
     if not alone:
         figure.add_hline(y=0, line_color=MUTED, line_dash="dot", row=1, col=2)
         figure.update_yaxes(title_text=f"loss relative to {reference} (%)", row=1, col=2)
