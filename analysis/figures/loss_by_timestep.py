@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from analysis.figures.theme import HEIGHT, MUTED, finish, in_run_order, run_style, timestep_axis
 
-TICKS = (1e-5, 1e-4, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+TICKS = (1e-5, 1e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 def loss_figure(means: pd.DataFrame, compared: pd.DataFrame, reference: str) -> go.Figure:
