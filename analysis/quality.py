@@ -20,6 +20,8 @@ from mpdit_core.runs import Run, Weights
 from mpdit_core.sampling import SamplerSettings, sample
 
 HELD_OUT = 360
+AT_ONCE = 120
+"""Images in a batch: 360 at once take 1.6 times as long, because they leave the CPU's cache."""
 RECOGNIZED, NEAREST = "recognized", "nearest_distance"
 FRECHET, KERNEL = "frechet_distance", "kernel_distance"
 OUTSIDE = "outside_range"
@@ -124,7 +126,14 @@ def draw(
     """n samples of this seed with held-out labels, normalized. Raises BadData if not finite."""
     chosen = {"sampler", "steps", "guidance"}
     sampler = SamplerSettings(**settings.model_dump(include=chosen), seed=seed)
-    drawn = sample(run.model(weights), data.heldout_labels[: settings.n], sampler)
+    model, labels = run.model(weights), data.heldout_labels[: settings.n]
+    starts = range(0, settings.n, AT_ONCE)
+    drawn = torch.cat(
+        [
+            sample(model, labels[start : start + AT_ONCE], sampler, first_index=start)
+            for start in track(starts, "Batches")
+        ]
+    )
     finite = int(drawn.flatten(1).isfinite().all(dim=1).sum())
     if finite < len(drawn):
         raise BadData(

@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 from analysis.classifiers import Recognizer, digit_features, recognizer, train_features
 from analysis.quality import (
     EvaluateSettings,
+    draw,
     frechet_distance,
     kernel_distance,
     nearest_distances,
@@ -121,6 +122,14 @@ def test_the_spread_is_that_of_the_sampling_seeds(run):
     found = summary(table).set_index(["images", "statistic"]).loc[("samples", "nearest_distance")]
     assert found["spread"] == pytest.approx(rows["value"].std())
     assert found["seeds"] == 2
+
+
+def test_samples_are_those_of_one_batch_however_many_are_drawn_at_once(run, monkeypatch):
+    data = digits()
+    whole = draw(run, "final", data, QUICK, 3)
+    monkeypatch.setattr("analysis.quality.AT_ONCE", 7)
+    torch.testing.assert_close(draw(run, "final", data, QUICK, 3), whole)
+    assert len({tuple(image.flatten().tolist()) for image in whole}) == len(whole)
 
 
 def test_the_same_settings_give_the_same_table(run):

@@ -81,7 +81,8 @@ def losses(view: View) -> None:
     table, broken = finite_runs(results.table)
     for sentence in broken:
         st.caption(sentence)
-    names = [run.name for run in view.runs if run.name in set(table["run"])]
+    drawable = set(table["run"].unique())
+    names = [run.name for run in view.runs if run.name in drawable]
     if not names:
         empty("No chosen run has losses that can be drawn.")
         return
