@@ -154,7 +154,7 @@ def test_any_width_of_average_can_be_asked_for(demo, visit):
 
 
 def test_long_work_shows_progress_and_the_result_is_there_on_return(demo, visit):
-    page = visit(demo.url + "/long?runs=A,E&steps=20&seed=1&place=4")
+    page = visit(demo.url + "/long?runs=A,E&steps=100&seed=1&place=4")
     shown(page, "Computing: waiting of A and E.")
     shown(page, "s left")
     page.get_by_role("link", name="Controls").click()
@@ -165,8 +165,8 @@ def test_long_work_shows_progress_and_the_result_is_there_on_return(demo, visit)
 
 
 def test_two_who_ask_the_same_share_one_job_and_one_who_leaves_does_not_stop_it(demo, visit):
-    one = visit(demo.url + "/long?runs=A,E&steps=100&seed=2")
-    other = visit(demo.url + "/long?runs=A,E&steps=100&seed=2")
+    one = visit(demo.url + "/long?runs=A,E&steps=300&seed=2")
+    other = visit(demo.url + "/long?runs=A,E&steps=300&seed=2")
     shown(one, "Computing")
     shown(other, "Computing")
     press(one, "Cancel")
