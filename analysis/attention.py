@@ -21,6 +21,7 @@ from analysis.attention_pass import (
 )
 from analysis.defaults import Default
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.config import ModelConfig
 from mpdit_core.runs import Run, Weights
 
@@ -54,9 +55,7 @@ def attention_heads(run: Run, weights: Weights, settings: AttentionSettings) -> 
         for row in _by_timestep(torch.cat(parts), torch.cat(shown[block, head]))
     ]
     table = pd.DataFrame(rows).assign(**_of_model(config, distances))
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 DEFAULTS = (Default(attention_heads, AttentionSettings()),)

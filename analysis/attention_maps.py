@@ -15,6 +15,7 @@ from analysis.attention_pass import AttentionSettings, see_attention
 from analysis.defaults import Default
 from analysis.probing import probe_inputs
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.config import ModelConfig
 from mpdit_core.errors import InvalidConfig
 from mpdit_core.runs import Run, Weights
@@ -97,7 +98,7 @@ def attention_maps(run: Run, weights: Weights, settings: MapSettings) -> pd.Data
     shown = see_attention(run, weights, settings, add, blocks, heads)
     places = [(block, head, t) for block in blocks for head in heads for t in shown]
     values = torch.stack([sums[place] / counts[place] for place in places])
-    return _tidy(run.name, str(weights), places, values.numpy(), counts[places[0]])
+    return of_run(_tidy(places, values.numpy(), counts[places[0]]), run, weights)
 
 
 def _check_size(run: Run, settings: MapSettings) -> None:
@@ -110,15 +111,13 @@ def _check_size(run: Run, settings: MapSettings) -> None:
         )
 
 
-def _tidy(
-    run: str, weights: str, places: Iterable[tuple[int, int, int]], values: np.ndarray, n: int
-) -> pd.DataFrame:
+def _tidy(places: Iterable[tuple[int, int, int]], values: np.ndarray, n: int) -> pd.DataFrame:
     """values (places, queries, keys)."""
     maps, tokens, _ = values.shape
     block, head, timestep = np.array(list(places), dtype=np.int16).T
     token = np.arange(tokens, dtype=np.int16)
     each = tokens**2
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "block": np.repeat(block, each),
             "head": np.repeat(head, each),
@@ -129,9 +128,6 @@ def _tidy(
             "n": n,
         }
     )
-    table.insert(0, "run", run)
-    table.insert(1, "weights", weights)
-    return table
 
 
 def _coarse(values: np.ndarray) -> np.ndarray:
@@ -158,9 +154,7 @@ def probed_images(run: Run, weights: Weights, settings: AttentionSettings) -> pd
         for part, image in zip(probed, pixels, strict=True)
     ]  # fmt: skip
     table = pd.concat(parts, ignore_index=True)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 def at_nearest(table: pd.DataFrame, timestep: int) -> tuple[pd.DataFrame, int]:

@@ -22,6 +22,7 @@ from analysis.attribution_pass import (
 from analysis.defaults import Default
 from analysis.probing import probe_inputs
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.model import MPDiT
 from mpdit_core.runs import Run, Weights
 
@@ -132,9 +133,7 @@ def _tidy(
             "gap": np.repeat(gap, count),
         }
     )
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 @question(version=1)
@@ -209,9 +208,7 @@ def _means(
             )
         )
     table = pd.concat(rows, ignore_index=True)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 DEFAULTS = (

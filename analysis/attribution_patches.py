@@ -16,6 +16,7 @@ from analysis.attribution_pass import (
 from analysis.defaults import Default
 from analysis.probing import images_and_noise
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.errors import InvalidConfig
 from mpdit_core.model import MPDiT
 from mpdit_core.progress import track
@@ -65,9 +66,7 @@ def patch_attribution(run: Run, weights: Weights | str, settings: PatchSettings)
         parts.append(_tidy(part, timestep, labels[part], images[part], noisy, *found))
     table = pd.concat(parts, ignore_index=True)
     table["image"] = (table["image"] % settings.samples).astype(np.int16)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table.assign(patch=np.int16(run.config.patch))
+    return of_run(table, run, weights).assign(patch=np.int16(run.config.patch))
 
 
 def _of_batch(

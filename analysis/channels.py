@@ -15,6 +15,7 @@ from analysis.channels_pass import Reduced, mean_with_interval, reduced, share_w
 from analysis.defaults import Default
 from analysis.probing import ProbeSettings
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.probes import PointInfo
 from mpdit_core.runs import Run, Weights
 
@@ -93,9 +94,7 @@ def place_of(point: PointInfo, timestep: int) -> dict[str, Any]:
 
 
 def _named(table: pd.DataFrame, run: Run, weights: Weights | str) -> pd.DataFrame:
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 def _concentration(sums: Reduced) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from analysis.defaults import Default
 from analysis.quality import EvaluateSettings, digits_of, draw
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.data import DataSplit, denormalize
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
@@ -51,9 +52,7 @@ def nearest_training(run: Run, weights: Weights | str, settings: CopySettings) -
     table = pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
     pixels = torch.cat([images for _, images in drawn])
     table = _with_pixels(table, pixels, data, settings.pairs)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 def copying(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from mpdit_core.words import listed
+
 LOW, HIGH = 0.1, 0.9
 """The percentiles whose ratio is the spread: a few odd layers do not decide it."""
 
@@ -139,11 +141,11 @@ def dynamics_sentence(table: pd.DataFrame, words: Words = str) -> str:
     resting = [row["run"] for row in first.to_dict("records") if row["growth"] < GROWS]
     parts = [_most(row, words) for row in (growing if len(first) <= 5 else growing[:3])]
     if others := [row["run"] for row in growing[len(parts) :]]:
-        parts.append(f"less in {_listed(others)}")
+        parts.append(f"less in {listed(others)}")
     said = f"Fastest growing weights: {'; '.join(parts)}" if parts else ""
     if resting:
         many = f"the other {len(resting)} runs"
-        none = f"no layer of {_listed(resting) if len(first) <= 5 or not parts else many} grows"
+        none = f"no layer of {listed(resting) if len(first) <= 5 or not parts else many} grows"
         said = f"{said}; {none}" if said else none.capitalize()
     return f"{said}."
 
@@ -163,7 +165,7 @@ def steps_sentence(table: pd.DataFrame) -> str:
         groups.setdefault(own, []).append(str(run))
     if len(steps) == 1:
         return f"Saved steps: {_steps(next(iter(groups)))}."
-    parts = [f"{_steps(own)} ({_listed(runs)})" for own, runs in groups.items()]
+    parts = [f"{_steps(own)} ({listed(runs)})" for own, runs in groups.items()]
     return f"Saved steps: {'; '.join(parts)}."
 
 
@@ -171,8 +173,3 @@ def _steps(steps: Sequence[int]) -> str:
     if len(steps) <= 6:
         return ", ".join(f"{step:,}" for step in steps)
     return f"{steps[0]:,}, {steps[1]:,} ... {steps[-1]:,}, {len(steps)} of them"
-
-
-def _listed(names: Sequence[object]) -> str:
-    texts = [str(name) for name in names]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -16,6 +16,7 @@ from torch import Tensor
 from analysis.classifiers import recognizer
 from analysis.defaults import Default
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.config import ModelConfig
 from mpdit_core.data import denormalize
 from mpdit_core.errors import ImpossibleIntervention, InvalidConfig
@@ -110,10 +111,8 @@ def intervened_stream(run: Run, weights: Weights | str, settings: StreamSettings
     with intervening(model, settings.interventions), visiting(look):
         _sampled(model, labels, settings, look.start)
     table = pd.DataFrame(look.rows, columns=["block", "branch", "index", "timestep", "value"])
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
     table["label"] = labels.numpy()[table["index"]]
-    return table
+    return of_run(table, run, weights)
 
 
 def _sampled(

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from analysis.defaults import Default
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.config import Settings
 from mpdit_core.data import load_data
 from mpdit_core.errors import InvalidConfig
@@ -59,9 +60,7 @@ def loss_by_timestep(run: Run, weights: Weights | str, settings: LossSettings) -
         rows = {"index": np.arange(len(values)), "label": labels.numpy(), "value": values}
         parts.append(pd.DataFrame({"timestep": timestep, **rows}))
     table = pd.concat(parts, ignore_index=True)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 def mean_losses(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """The answer about modulation in one sentence, computed from the tables in view."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
+
+from mpdit_core.words import listed
 
 BRANCH_WORDS = {"attn": "attention", "mlp": "the MLP", "final": "the final layer"}
 SIGNAL_ORDER = ("scale", "shift", "gate", "rotation")
@@ -71,11 +71,7 @@ def _origin(shares: pd.DataFrame) -> str:
     known = [signal for signal in SIGNAL_ORDER if signal in value and np.isfinite(value[signal])]
     if not known:
         return "no signal varies with timestep or label"
-    listed = _listed([f"{100 * value[signal]:.0f} % of {signal}" for signal in known])
+    explained = listed([f"{100 * value[signal]:.0f} % of {signal}" for signal in known])
     cells = int(shares["n"].iloc[0])
     over = f"n = {cells:,} pairs of timestep and label"
-    return f"the timestep alone explains {listed} (of the variation, {over})"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"the timestep alone explains {explained} (of the variation, {over})"

@@ -12,6 +12,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from analysis.classifiers import digit_features, recognizer
 from analysis.defaults import Default
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.data import DataSplit, load_data
 from mpdit_core.errors import BadData
 from mpdit_core.noise import generator
@@ -61,9 +62,7 @@ def sample_quality(run: Run, weights: Weights | str, settings: EvaluateSettings)
         rows += [("training", seed, *row) for row in _likeness(real, data)]
     columns = ["images", "seed", "statistic", "value"]
     table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table.assign(n=settings.n)
+    return of_run(table, run, weights).assign(n=settings.n)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What the marks of samples say, in words and in small tables; table in, sentence out."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.quality import FRECHET, KERNEL, NEAREST, OUTSIDE, RECOGNIZED
 from analysis.runs_overview import parameter_count
 from mpdit_core.runs import Run
+from mpdit_core.words import listed
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,13 @@ def sweep_sentence(
     ends = own.groupby("run", sort=False)
     told = {str(run) for run, rows in ends if _apart(*_ends(rows))}
     groups = [
-        f"at {where(float(str(at)))} for {_listed(rows['run'])}"
+        f"at {where(float(str(at)))} for {listed(rows['run'])}"
         for at, rows in best[best["run"].isin(told)].groupby("at", sort=True)
     ]
     alike = [str(run) for run, _ in ends if run not in told]
     said = f"Over {over}, the {mark.title} is best {', '.join(groups)}" if groups else ""
     if alike:
-        none = f"no two places lie further apart than twice the spread for {_listed(alike)}"
+        none = f"no two places lie further apart than twice the spread for {listed(alike)}"
         said = f"{said}; {none}" if said else f"Over {over}, {none}"
     low, high = _ends(own[own["run"] == (values.max() - values.min()).idxmax()])
     return (
@@ -234,11 +235,6 @@ def _spread_of(mark: Mark, row: pd.Series) -> str:
 def _ends(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """The rows of the smallest and of the largest value."""
     return rows.loc[rows["value"].idxmin()], rows.loc[rows["value"].idxmax()]
-
-
-def _listed(names: Iterable[object]) -> str:
-    texts = [str(name) for name in names]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _shown(marks: pd.DataFrame, run: str, statistic: str) -> str:

@@ -5,7 +5,7 @@ the largest departure over blocks, branches and timesteps.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from analysis.theory_claims import (
 )
 from mpdit_core.config import ModelConfig
 from mpdit_core.layers import STREAM_BALANCE
+from mpdit_core.words import listed
 
 HOLDS, NEAR, DEPARTS, BROKEN = "holds", "roughly", "departs", "broken"
 UNCLAIMED, UNSEEN, NOT_FINITE = "not claimed", "not seen", "not finite"
@@ -196,16 +197,12 @@ def _most(claim: str, rows: pd.DataFrame) -> str:
     among = "" if len(each) == len(rows) else f", the farthest of {len(rows)} runs"
     where = f"{place_in_words(top)}, {int(top['n']):,} tokens"
     farthest = f"{top['run']}: " if len(each) > 1 else ""
-    return f"{BY_NAME[claim].short} ({_listed(told)}{among}; {farthest}{where})"
+    return f"{BY_NAME[claim].short} ({listed(told)}{among}; {farthest}{where})"
 
 
 def _broken(rows: pd.DataFrame) -> str:
     told = [f"{BY_NAME[row['claim']].short} in {row['run']}" for _, row in rows.iterrows()]
-    return f"not holding, though exact: {_listed(told)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"not holding, though exact: {listed(told)}"
 
 
 def initial_sentence(initial: pd.DataFrame, configs: Mapping[str, ModelConfig]) -> str:
@@ -228,7 +225,7 @@ def initial_sentence(initial: pd.DataFrame, configs: Mapping[str, ModelConfig]) 
         "Config E is not magnitude-preserving at initialization, because zero gates shrink the "
         f"stream: to {branch:.3f} of its magnitude in a branch, {branch**2:.3f} in a block, "
         f"{float(last['stream_measured'].mean()):.3f} after {int(last['block'].iloc[0]) + 1} "
-        f"block{'s' if last['block'].iloc[0] else ''} (initial weights of {_listed(shrinking)}, "
+        f"block{'s' if last['block'].iloc[0] else ''} (initial weights of {listed(shrinking)}, "
         f"{tokens:,} tokens; claimed {_factor():.3f} and {_factor() ** 2:.3f})."
     )
 

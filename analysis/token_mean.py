@@ -15,6 +15,7 @@ from analysis.channels_pass import Reduced, reduced, share_with_interval
 from analysis.defaults import Default
 from analysis.probing import ProbeSettings
 from analysis.question import question
+from analysis.tables import of_run
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
 
@@ -46,9 +47,7 @@ def token_mean(run: Run, weights: Weights | str, settings: TokenMeanSettings) ->
     share with the largest channel left out), channel (that one, from 0); tokens (of an image; 1 /
     tokens is what independent tokens have); n (images)."""
     table = pd.DataFrame(_rows(run, weights, settings))
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 @question(version=1, of="run")
@@ -63,9 +62,7 @@ def token_mean_by_step(
         for step in track(run.steps, "Saved steps")
     ]
     table = pd.concat(parts, ignore_index=True)
-    table.insert(0, "run", run.name)
-    table.insert(1, "weights", str(weights))
-    return table
+    return of_run(table, run, weights)
 
 
 DEFAULTS = (

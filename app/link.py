@@ -3,7 +3,7 @@
 `runs=A,B&weights=ema-0.100&t=500`: runs and weights belong to all pages, the rest to the page.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlencode
 
@@ -46,13 +46,3 @@ def read_link(parameters: Mapping[str, str]) -> Link:
     runs = parameters.get(RUNS)
     names = None if runs is None else tuple(unquote(name) for name in runs.split(",") if name)
     return Link(names, parameters.get(WEIGHTS), settings)
-
-
-def listed(names: Iterable[str], word: str = "and") -> str:
-    """Names in a sentence.
-
-    >>> listed(["A", "B", "C"])
-    'A, B and C'
-    """
-    names = list(names)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -7,10 +7,10 @@ honoured, empty when all was.
 import math
 from collections.abc import Sequence
 
-from app.link import listed
 from mpdit_core.ema import WIDEST
 from mpdit_core.errors import NoSuchWeights
 from mpdit_core.runs import Run, Weights
+from mpdit_core.words import listed
 
 LADDER = ("A", "B", "C", "D", "E")
 PREFERRED_WEIGHTS = "ema-0.100"

@@ -17,10 +17,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.held import Held
 from app.library import Library
-from app.link import Link, listed, read_link
+from app.link import Link, read_link
 from app.selection import nearest_runs, nearest_weights, weights_label
 from app.widgets import Widgets
 from mpdit_core.runs import Run, Weights
+from mpdit_core.words import listed
 
 _HELD = "view held"
 

@@ -27,6 +27,17 @@ def empty(sentence: str, command: str = "") -> None:
         st.code(command, language="sh")
 
 
+def scrolling(key: str) -> DeltaGenerator:
+    """A container of figures that keep their size on a narrow screen, and scroll there.
+
+    Ten images of 64 pixels and their labels do not fit below 820."""
+    st.html(
+        f"<style>.st-key-{key} {{ overflow-x: auto; }} .st-key-{key} "
+        ".stElementContainer:has(.stPlotlyChart) { min-width: 820px; }</style>"
+    )
+    return st.container(key=key)
+
+
 def link_here() -> None:
     """The whole view as a link to copy; completed when the page has asked for all its settings."""
     place = st.empty()

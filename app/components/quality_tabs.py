@@ -1,8 +1,7 @@
-"""The tabs of the page Quality: learning curves, loss by timestep, distance to the training set."""
+"""Tabs of the page Quality: loss by timestep, distance to the training set."""
 
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from analysis.copying import (
@@ -13,7 +12,6 @@ from analysis.copying import (
     nearest_training,
 )
 from analysis.figures.copying import distance_panels, pairs_figure
-from analysis.figures.learning_curves import learning_curves
 from analysis.figures.loss_by_timestep import loss_figure
 from analysis.figures.panels import panels_height
 from analysis.loss_by_timestep import (
@@ -27,20 +25,15 @@ from analysis.loss_by_timestep import (
 from analysis.points import Point
 from analysis.quality import EvaluateSettings
 from analysis.quality_sweeps import expected_cost
-from analysis.runs_overview import AVERAGED, HELD_OUT, TRAINING, learning_curves_of
 from analysis.samples import grey_range
 from app.components.built import built
 from app.components.cards import seconds_in_words
 from app.components.figure import show
-from app.components.frame import empty
+from app.components.frame import empty, scrolling
 from app.components.results import results_of
 from app.view import View
 from mpdit_core.runs import Run
 
-CURVES = (
-    "Loss: mean squared error of the predicted noise, averaged over timesteps; the training loss "
-    "is a running mean over about 50 batches of the raw weights."
-)
 LOSS = (
     "Squared error of the predicted noise, mean over pixels and held-out images; 1 is what "
     "predicting nothing gives. Every run sees the same images and noise, so runs are compared in "
@@ -58,19 +51,6 @@ COPIES_FORMULA = (
     "of the data; the interval of the difference of two means is Welch's."
 )
 PAIRS = "The samples nearest to a training image, each above that image, nearest first."
-
-
-def curves(view: View) -> None:
-    """Training and held-out loss over training."""
-    tables = [learning_curves_of(run) for run in view.runs]
-    table = pd.concat(tables, ignore_index=True)
-    if table.empty:
-        empty("None of the chosen runs has a training log (metrics.jsonl) to draw.")
-        return
-    parts = [part for part in (AVERAGED, HELD_OUT) if part in set(table["part"])]
-    part = view.choice("heldout", "Bold line", parts, kind="buttons") if parts else HELD_OUT
-    rows = table[table["part"].isin((TRAINING, part))].reset_index(drop=True)
-    show(built(learning_curves, rows, part), rows, "curves", [], definition=CURVES)
 
 
 def losses(view: View) -> None:
@@ -121,5 +101,5 @@ def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
     title = f"Samples of {name} nearest to a training image"
     figure = pairs_figure(pairs, grey_range(view.library.run(name).data), title)
     without = pairs.drop(columns=["pixels", "training_pixels"])
-    with st.container(key="quality-pairs"):
+    with scrolling("quality-pairs"):
         show(figure, without, "pairs", results, definition=PAIRS)

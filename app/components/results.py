@@ -17,10 +17,10 @@ from analysis.store import Store, named
 from app.components.cards import offer, progress_card, show_failures
 from app.components.work import BOARD, pressed, this_session
 from app.jobs import Lane
-from app.link import listed
 from app.view import View
 from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run, Weights
+from mpdit_core.words import listed
 
 PATIENCE = 0.3
 """Seconds a page waits for a computation before it shows a card; short ones show none."""

@@ -31,7 +31,17 @@ from analysis.interventions_change import (
 )
 from analysis.question import Question
 from analysis.samples import grey_range
-from app.components import Results, View, answer, built, empty, question, results_of, show
+from app.components import (
+    Results,
+    View,
+    answer,
+    built,
+    empty,
+    question,
+    results_of,
+    scrolling,
+    show,
+)
 from app.components.intervention_builder import composed
 from mpdit_core.interventions import AnyIntervention
 from mpdit_core.runs import Run
@@ -64,10 +74,6 @@ STREAM = (
 STREAM_FORMULA = r"""Mean over tokens, and over the timesteps where not one is chosen; geometric
 mean over images. The interval is Student's $t$ of the paired differences of logarithms, exponential
 taken. With guidance, of the half with the label."""
-_WIDE_ENOUGH = """<style>
-.st-key-before-after { overflow-x: auto; }
-.st-key-before-after .stElementContainer:has(.stPlotlyChart) { min-width: 820px; }
-</style>"""
 
 
 def page(view: View) -> None:
@@ -160,8 +166,7 @@ def _grid(
     pick = view.choice("pick", "Shown", list(PICKS), kind="buttons", words=PICKS.__getitem__)
     images = chosen_images(pairs, pick == MOST)
     title = f"{run.name}, {view.weights_name}: {names_of(chosen)[:90]}"
-    st.html(_WIDE_ENOUGH)
-    with st.container(key="before-after"):
+    with scrolling("before-after"):
         figure = before_after_grid(images, grey_range(run.data), title)
         show(figure, _spread(pairs), "images", samples, definition=GRID)
 

@@ -49,10 +49,12 @@ from app.components import (
     question,
     results_at,
     results_of,
+    scrolling,
     show,
 )
 from app.components.cards import seconds_in_words
-from app.components.quality_tabs import copies, curves, losses
+from app.components.learning import learning
+from app.components.quality_tabs import copies, losses
 from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run
 
@@ -72,17 +74,11 @@ PARAMETERS = (
     "One mark a run of the folder: parameters of the whole network, and quality of its samples; "
     "dotted: as many real images. Colours tell the sets of signals that modulate a block."
 )
-_WIDE_ENOUGH = """<style>
-.st-key-quality-samples, .st-key-quality-pairs { overflow-x: auto; }
-:is(.st-key-quality-samples, .st-key-quality-pairs) .stElementContainer:has(.stPlotlyChart) {
-  min-width: 820px; }
-</style>"""
 
 
 def page(view: View) -> None:
     question("How good are the samples, and are they new?")
     place = st.container()
-    st.html(_WIDE_ENOUGH)
     runs = _digits(view.runs)
     for run in view.runs:
         if run not in runs:
@@ -96,7 +92,7 @@ def page(view: View) -> None:
         ["Learning curves", "Loss by timestep", "Copies of training images"]
     )
     with by_step:
-        curves(view)
+        learning(view)
     with by_timestep:
         losses(view)
     with by_distance:
@@ -237,7 +233,7 @@ def _samples(view: View, point: Point, sweep: Sweep) -> None:
     where = sweep.where(float(str(point.columns["at"])))
     title = f"Samples of {point.run.name}, {point.columns['line']}, {where}"
     figure = samples_grid(results.table, grey_range(point.run.data), title)
-    with st.container(key="quality-samples"):
+    with scrolling("quality-samples"):
         show(figure, results.table.drop(columns="pixels"), "samples", results,
              definition="One image a label, from the same noise at every point.")  # fmt: skip
 

@@ -5,22 +5,18 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from analysis.figures.learning_curves import learning_curves
 from analysis.figures.samples import picture, strip_png
 from analysis.quality import EvaluateSettings, sample_quality, summary
 from analysis.question import Question
 from analysis.runs_overview import (
-    AVERAGED,
-    HELD_OUT,
-    TRAINING,
     Difference,
     largest_difference,
-    learning_curves_of,
     overview,
     with_quality,
 )
 from analysis.samples import STRIP, expected_seconds, grey_range, sampled_images
-from app.components import Results, View, answer, empty, question, results_of, show
+from app.components import Results, View, answer, empty, question, results_of
+from app.components.learning import learning
 from app.components.runs_table import MEASURES, runs_table
 from mpdit_core.config import Settings
 from mpdit_core.errors import MPDiTError
@@ -31,10 +27,6 @@ CARD = 130
 """Height in pixels of what stands in for marks and samples that are not computed yet."""
 
 DIFFERING = ("frechet_distance", "heldout_loss")
-CURVES = (
-    "Loss: mean squared error of the predicted noise, averaged over timesteps; the training loss "
-    "is a running mean over about 50 batches of the raw weights."
-)
 
 
 def page(view: View) -> None:
@@ -55,7 +47,7 @@ def page(view: View) -> None:
         st.html(runs_table(_ordered(view, table), strips, view.run_names, _strip_words(view)))
         st.caption(_words_of_table(quality, view))
     if view.runs:
-        _show_curves(view, [] if marks is None else [marks])
+        learning(view, [] if marks is None else [marks])
 
 
 def _tell_broken(view: View) -> None:
@@ -209,15 +201,3 @@ def _words_of_table(quality: pd.DataFrame | None, view: View) -> str:
         f"{real.loc[('held-out', 'nearest_distance'), 'value']:.2f} for held-out digits; samples "
         f"nearer than these would be copies."
     )
-
-
-def _show_curves(view: View, made_from: list[Results]) -> None:
-    tables = [learning_curves_of(run) for run in view.runs]
-    table = pd.concat(tables, ignore_index=True)
-    if table.empty:
-        empty("None of the chosen runs has a training log (metrics.jsonl) to draw.")
-        return
-    parts = [part for part in (AVERAGED, HELD_OUT) if part in set(table["part"])]
-    part = view.choice("heldout", "Bold line", parts, kind="buttons") if parts else HELD_OUT
-    rows = table[table["part"].isin((TRAINING, part))]
-    show(learning_curves(rows, part), rows, "curves", made_from, definition=CURVES)

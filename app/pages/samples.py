@@ -12,7 +12,7 @@ from analysis.samples import (
     pixel_correlations,
     sampled_images,
 )
-from app.components import View, answer, question, results_of, show
+from app.components import View, answer, question, results_of, scrolling, show
 
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp": "DPM-Solver++"}
 ALL_LABELS = 20
@@ -26,12 +26,6 @@ FORMULA = r"""$\epsilon = \epsilon_\varnothing + w\,(\epsilon_\text{label} - \ep
 $w$ the guidance, $\varnothing$ the null label ("no class"). The noise is fixed by the seed and the
 number of the image alone: every run starts a column from the same. Grey values beyond the range of
 the data are drawn as its ends."""
-
-_WIDE_ENOUGH = """<style>
-.st-key-samples-grid { overflow-x: auto; }
-.st-key-samples-grid .stElementContainer:has(.stPlotlyChart) { min-width: 820px; }
-</style>"""
-"""Ten images of 64 pixels do not fit on a narrow screen: they keep their size and scroll there."""
 
 
 def page(view: View) -> None:
@@ -53,8 +47,7 @@ def page(view: View) -> None:
     title = _title(view, settings, shown)
     with place:
         answer(_answer(shown))
-    st.html(_WIDE_ENOUGH)
-    with st.container(key="samples-grid"):
+    with scrolling("samples-grid"):
         figure = samples_grid(shown, grey, title)
         show(figure, spread_out(shown), "samples", results, definition=DEFINITION, formula=FORMULA)
     st.download_button(

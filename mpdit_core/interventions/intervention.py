@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mpdit_core.config import ModelConfig, Settings
 from mpdit_core.errors import ImpossibleIntervention
+from mpdit_core.words import listed
 
 Branch = Literal["attn", "mlp"]
 Half = Literal["both", "label", "null"]
@@ -157,15 +158,6 @@ def numbers_words(numbers: Iterable[int]) -> str:
     '1 and 3 to 5'
     """
     return listed(_span_text(span).replace("-", " to ") for span in spans(numbers))
-
-
-def listed(words: Iterable[str]) -> str:
-    """
-    >>> listed(["scale", "shift", "gate"])
-    'scale, shift and gate'
-    """
-    *first, last = [*words] or [""]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _span_text(span: Span) -> str:

@@ -11,12 +11,12 @@ from mpdit_core.config import ModelConfig, Signal
 from mpdit_core.interventions.intervention import (
     Intervention,
     Pass,
-    listed,
     numbers_text,
     numbers_words,
 )
 from mpdit_core.layers import STREAM_BALANCE
 from mpdit_core.modulation import POINT_OF_SIGNAL
+from mpdit_core.words import listed
 
 SignalPoint = Literal["shift", "scale", "gate", "angle"]
 Where = Literal["stream", "in", "out"]
