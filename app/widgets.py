@@ -2,6 +2,11 @@
 
 Each is an ordinary Streamlit widget, drawn where it is called. Its value comes from what the
 session holds as text; what is impossible there opens the nearest possible value.
+
+A widget gets its value twice: in the session's state, which counts, and as its default. A browser
+that is sent two drawings in short order, as by a card that redraws its page, only sees the second,
+which no longer says that the state was set. It then starts from the default, and sends that back
+as if the user had chosen it.
 """
 
 from abc import ABC, abstractmethod
@@ -44,11 +49,12 @@ class Widgets(ABC):
         key = self._seed(name, value)
         common = {"format_func": words, "help": help, **self._changing(name)}
         if kind == "slider" and len(options) > 1:
-            return st.select_slider(label, options, key=key, **common)
+            return st.select_slider(label, options, value=value, key=key, **common)
         if kind == "buttons":
-            chosen = st.segmented_control(label, options, key=key, **common)
+            chosen = st.segmented_control(label, options, default=value, key=key, **common)
             return value if chosen is None else chosen
-        return st.selectbox(label, options, key=key, **common)
+        place = list(options).index(value)
+        return st.selectbox(label, options, index=place, key=key, **common)
 
     def several(
         self,
@@ -69,8 +75,8 @@ class Widgets(ABC):
 
         value = self.value_of(name, [item for item in default if item in options], parse, _joined)
         key = self._seed(name, value)
-        changing = self._changing(name, _joined)
-        return st.multiselect(label, options, key=key, format_func=words, help=help, **changing)
+        common = {"format_func": words, "help": help, **self._changing(name, _joined)}
+        return st.multiselect(label, options, default=value, key=key, **common)
 
     def slider(
         self,
@@ -88,7 +94,7 @@ class Widgets(ABC):
         value = self.value_of(name, default, lambda text: nearest_number(text, low, high, step))
         key = self._seed(name, value)
         options = {"format": format, "help": help, **self._changing(name)}
-        return st.slider(label, low, high, step=step, key=key, **options)
+        return st.slider(label, low, high, value=value, step=step, key=key, **options)
 
     def number(
         self,
@@ -106,13 +112,15 @@ class Widgets(ABC):
         value = self.value_of(name, default, lambda text: nearest_number(text, low, high, step))
         key = self._seed(name, value)
         options = {"format": format, "help": help, **self._changing(name)}
-        return st.number_input(label, low, high, step=step, key=key, **options)
+        return st.number_input(label, low, high, value=value, step=step, key=key, **options)
 
     def toggle(self, name: str, label: str, default: bool, *, help: str | None = None) -> bool:
         """On or off; `1` or `0` in the link."""
         value = self.value_of(name, default, _parse_switch, _switch_text)
         key = self._seed(name, value)
-        return st.toggle(label, key=key, help=help, **self._changing(name, _switch_text))
+        return st.toggle(
+            label, value=value, key=key, help=help, **self._changing(name, _switch_text)
+        )
 
     def value_of(
         self,

@@ -48,7 +48,8 @@ def _choose_runs(view: View) -> None:
     def changed() -> None:
         view.choose(runs=st.session_state[key])
 
-    st.multiselect("Runs", view.library.names, key=key, on_change=changed)
+    chosen = list(view.run_names)
+    st.multiselect("Runs", view.library.names, default=chosen, key=key, on_change=changed)
 
 
 def _choose_weights(view: View) -> None:
@@ -72,7 +73,8 @@ def _choose_weights(view: View) -> None:
         return "EMA of another width" if option == OTHER_WIDTH else weights_label(option)
 
     help = "EMA: the average of the weights over training; 10 % is its width relative to training."
-    st.selectbox("Weights", options, key=key, on_change=changed, format_func=words, help=help)
+    common = {"format_func": words, "help": help, "on_change": changed}
+    st.selectbox("Weights", options, index=options.index(current), key=key, **common)
     if st.session_state[key] == OTHER_WIDTH:
         _choose_width(view)
 
@@ -87,9 +89,8 @@ def _choose_width(view: View) -> None:
 
     low, high = NARROWEST, round(WIDEST - 0.0005, 3)
     help = "sigma_rel: the standard deviation of the average's profile, as a share of training."
-    st.number_input(
-        "sigma_rel", low, high, step=0.005, format="%.3f", key=key, on_change=changed, help=help
-    )
+    common = {"step": 0.005, "format": "%.3f", "on_change": changed, "help": help}
+    st.number_input("sigma_rel", low, high, value=held, key=key, **common)
 
 
 def _tell_of_unusable(view: View, places: Sequence[Place]) -> None:
