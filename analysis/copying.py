@@ -1,7 +1,7 @@
 """Do samples copy the training set: are they nearer to it than images nobody trained on?"""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from analysis.tables import of_run
 from mpdit_core.data import DataSplit, denormalize
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
+from mpdit_core.sampling import Sampler
 
 SAMPLES, HELD_OUT = "samples", "held-out"
 TAIL = 0.05
@@ -27,7 +28,7 @@ class CopySettings(EvaluateSettings):
     """The samples are those that quality is measured on; of the `pairs` of them that lie nearest to
     a training image the pixels are kept, with those of that image."""
 
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "dpmpp"
+    sampler: Sampler = "dpmpp"
     steps: int = Field(default=20, ge=1, le=1000)
     pairs: int = Field(default=10, ge=1, le=100)
 

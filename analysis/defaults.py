@@ -10,9 +10,7 @@ from importlib import import_module
 from pydantic import BaseModel
 
 from analysis.question import Question
-
-SHOWN = "ema-0.100"
-"""The weights every page starts with, as the paper's figures do."""
+from mpdit_core.runs.weights import SHOWN
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ every list of interventions is compared with it, image by image from the same no
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ from mpdit_core.model import MPDiT
 from mpdit_core.points import visiting
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
-from mpdit_core.sampling import SamplerSettings, sample, scheduler
+from mpdit_core.sampling import Sampler, SamplerSettings, sample, scheduler
 
 AT_ONCE = 100
 """Images sampled together: a bound on memory."""
@@ -43,7 +42,7 @@ class InterventionSettings(SamplerSettings):
     from the noise of (seed, i), whatever the run. n: images. 25 DDIM steps draw what 50 do (97 to
     99 % recognized in A, E and scale-rotation with either)."""
 
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim"
+    sampler: Sampler = "ddim"
     steps: int = Field(default=25, ge=1, le=1000)
     interventions: tuple[AnyIntervention, ...] = ()
     labels: tuple[int, ...] = ()

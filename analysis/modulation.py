@@ -18,6 +18,7 @@ from analysis.question import question
 from mpdit_core.config import ModelConfig, Settings, Signal
 from mpdit_core.model import MPDiT
 from mpdit_core.modulation import POINT_OF_SIGNAL, Modulation
+from mpdit_core.probes import BRANCHES
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
 
@@ -72,7 +73,7 @@ class SignalGrid:
 def places(model: MPDiT) -> Iterator[tuple[int, str, Modulation]]:
     """(block, branch, modulation) of every place that the condition modulates, in order."""
     for index, block in enumerate(model.blocks):
-        for branch in ("attn", "mlp"):
+        for branch in BRANCHES:
             modulation = getattr(block, branch).modulation
             if modulation is not None:
                 yield index, branch, modulation

@@ -17,6 +17,7 @@ from mpdit_core.model import MPDiT
 from mpdit_core.modulation import Signals
 from mpdit_core.noise import sample_noise
 from mpdit_core.points import visiting
+from mpdit_core.probes import BRANCHES
 from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
 from mpdit_core.schedule import noise_schedule
@@ -30,9 +31,6 @@ TOGETHER = "together"
 CHANGE_COLUMNS = (
     "run", "weights", "block", "branch", "signal", "timestep", "label", "statistic", "value", "n"
 )  # fmt: skip
-
-
-KINDS = ("attn", "mlp")
 
 
 class ChangeSettings(ModulationGrid):
@@ -50,7 +48,7 @@ class StepMagnitudes:
     def __init__(self, model: MPDiT) -> None:
         self.parts: dict[str, Any] = {"final": model.final}
         for index, block in enumerate(model.blocks):
-            self.parts |= {f"blocks.{index}.{kind}": getattr(block, kind) for kind in KINDS}
+            self.parts |= {f"blocks.{index}.{kind}": getattr(block, kind) for kind in BRANCHES}
         self.kept: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self.signals: dict[str, Tensor] = {}
         self.stream = self.branch = torch.empty(0)

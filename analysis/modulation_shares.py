@@ -10,6 +10,7 @@ from analysis.defaults import Default
 from analysis.modulation import ModulationGrid, conditions, signal_grids
 from analysis.question import question
 from mpdit_core.model import MPDiT
+from mpdit_core.probes import BRANCHES
 from mpdit_core.runs import Run, Weights
 
 PARTS = ("timestep", "label", "both")
@@ -110,7 +111,7 @@ def modulation_shares(run: Run, weights: Weights, settings: ShareGrid) -> pd.Dat
         for name, chosen in {"classes": values[:, :-1], "classes+null": values}.items():
             split = two_way(chosen)
             tables.append(_rows(split, block, branch, signal, name))
-            if branch in ("attn", "mlp"):
+            if branch in BRANCHES:
                 by_signal.setdefault((signal, name), []).append(split)
     for (signal, name), splits in by_signal.items():
         tables.append(_rows(pooled(splits), TOTAL, "all", signal, name))

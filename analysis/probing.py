@@ -25,7 +25,7 @@ from mpdit_core.probes import PointInfo
 from mpdit_core.progress import track
 from mpdit_core.recorder import PointStatistics, Recorder
 from mpdit_core.runs import Run, Weights
-from mpdit_core.sampling import SamplerSettings, sample
+from mpdit_core.sampling import Sampler, SamplerSettings, sample
 from mpdit_core.schedule import noise_schedule
 from mpdit_core.statistics import bin_edges
 
@@ -49,7 +49,7 @@ class ProbeSettings(Settings):
     most_labels: int = Field(default=10, ge=0)
     samples: int = Field(default=8, ge=1)
     source: Literal["noised", "trajectory"] = "noised"
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddim"
+    sampler: Sampler = "ddim"
     steps: int = Field(default=40, ge=1, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=50.0)
     seed: int = Field(default=0, ge=0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.quality import FRECHET, KERNEL, NEAREST, OUTSIDE, RECOGNIZED
-from analysis.runs_overview import parameter_count
 from mpdit_core.runs import Run
+from mpdit_core.runs.shapes import parameter_count
 from mpdit_core.words import listed
 
 

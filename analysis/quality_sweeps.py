@@ -12,11 +12,11 @@ import pandas as pd
 from scipy.stats import t as student
 
 from analysis.defaults import SHOWN, Default
-from analysis.points import Point
 from analysis.quality import FRECHET, KERNEL, NEAREST, RECOGNIZED, EvaluateSettings, sample_quality
-from analysis.runs_overview import parameter_count
 from analysis.samples import SampleSettings, expected_seconds
+from analysis.sweep_point import SweepPoint
 from mpdit_core.runs import Run, Weights
+from mpdit_core.runs.shapes import parameter_count
 from mpdit_core.shipped import DENSE
 
 QUICK = EvaluateSettings(sampler="dpmpp", steps=20)
@@ -33,7 +33,7 @@ FLOORS = {FRECHET: "training", KERNEL: "training", RECOGNIZED: "held-out", NEARE
 """The real images whose mark is the floor of each statistic; the same number of them."""
 
 
-def over_steps(run: Run, settings: EvaluateSettings = QUICK) -> list[Point]:
+def over_steps(run: Run, settings: EvaluateSettings = QUICK) -> list[SweepPoint]:
     """Every saved step after the first, raw and averaged; at: the training step."""
     steps = [step for step in run.steps if step > 0]
     last = max(steps, default=0)
@@ -52,7 +52,7 @@ def over_steps(run: Run, settings: EvaluateSettings = QUICK) -> list[Point]:
 
 
 def over_guidance(run: Run, weights: Weights | str, settings: EvaluateSettings = QUICK,
-                  scales: Sequence[float] = GUIDANCE) -> list[Point]:  # fmt: skip
+                  scales: Sequence[float] = GUIDANCE) -> list[SweepPoint]:  # fmt: skip
     """The same weights under each guidance; at: the guidance, 1 = none."""
     return [
         _point(
@@ -67,7 +67,7 @@ def over_guidance(run: Run, weights: Weights | str, settings: EvaluateSettings =
 
 
 def over_widths(run: Run, settings: EvaluateSettings = QUICK,
-                widths: Sequence[float] = WIDTHS) -> list[Point]:  # fmt: skip
+                widths: Sequence[float] = WIDTHS) -> list[SweepPoint]:  # fmt: skip
     """Averages of each width that the snapshots can give; at: sigma_rel; and error (of the
     reconstructed profile, relative; 0 = tracked)."""
     return [
@@ -78,7 +78,7 @@ def over_widths(run: Run, settings: EvaluateSettings = QUICK,
 
 
 def over_runs(runs: Sequence[Run], weights: Weights | str,
-              settings: EvaluateSettings = QUICK) -> list[Point]:  # fmt: skip
+              settings: EvaluateSettings = QUICK) -> list[SweepPoint]:  # fmt: skip
     """The runs themselves; at: their parameters, line: the signals of their modulation."""
     return [
         _point(run, str(weights), settings, parameter_count(run.config),
@@ -122,7 +122,7 @@ class Sweep:
     words; log: equal factors are equally far; main: the line that a sentence speaks of."""
 
     name: str
-    points: Callable[[Run, Weights | str, EvaluateSettings], list[Point]]
+    points: Callable[[Run, Weights | str, EvaluateSettings], list[SweepPoint]]
     axis: str
     unit: str
     note: str
@@ -175,7 +175,7 @@ SWEEPS = {
 """What a page offers and a command line takes, by short name."""
 
 
-def expected_cost(points: Iterable[Point]) -> float:
+def expected_cost(points: Iterable[SweepPoint]) -> float:
     """Rough seconds on one core; see `analysis.samples.expected_seconds`."""
     return sum(_seconds(point) for point in points)
 
@@ -226,11 +226,11 @@ def _words(weights: Weights | str) -> str:
 
 def _point(
     run: Run, weights: str, settings: EvaluateSettings, at: float, line: str, **more: Any
-) -> Point:
-    return Point(run, weights, settings, {"at": float(at), "line": line, **more})
+) -> SweepPoint:
+    return SweepPoint(run, weights, settings, {"at": float(at), "line": line, **more})
 
 
-def _seconds(point: Point) -> float:
+def _seconds(point: SweepPoint) -> float:
     asked = EvaluateSettings.model_validate(point.settings)
     images = tuple(0 for _ in range(asked.n * len(asked.seeds)))
     settings = SampleSettings(steps=asked.steps, guidance=asked.guidance, labels=images)

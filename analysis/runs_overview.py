@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pandas as pd
-import torch
 
-from mpdit_core.config import LADDER_FLAGS, ModelConfig
-from mpdit_core.model import MPDiT
+from analysis.quality_answers import undiverged
+from mpdit_core.config import LADDER_FLAGS
 from mpdit_core.runs import Run
+from mpdit_core.runs.shapes import parameter_count
 
 TRAINING, HELD_OUT, AVERAGED = "training", "held-out", "held-out, EMA 10 %"
 LOSSES = {"loss": TRAINING, "heldout_loss": HELD_OUT, "heldout_loss_ema_0.100": AVERAGED}
@@ -43,22 +42,6 @@ def _row(run: Run) -> dict[str, object]:
 def _last(curves: pd.DataFrame, part: str) -> float:
     values = curves.loc[curves["part"] == part, "value"]
     return float(values.iloc[-1]) if len(values) else float("nan")
-
-
-def parameter_count(config: ModelConfig) -> int:
-    """Learned numbers of a model, without making it.
-
-    >>> parameter_count(ModelConfig(depth=1, width=8, heads=1, patch=8))
-    3040
-    """
-    return _parameter_count(config.model_dump_json())
-
-
-@lru_cache(maxsize=256)
-def _parameter_count(config: str) -> int:
-    with torch.device("meta"):
-        model = MPDiT(ModelConfig.model_validate_json(config))
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def learning_curves_of(run: Run) -> pd.DataFrame:
@@ -119,10 +102,11 @@ def _difference(measure: str, rows: pd.DataFrame) -> Difference:
 def with_quality(table: pd.DataFrame, quality: pd.DataFrame | None) -> pd.DataFrame:
     """The overview with the samples' marks: a column a statistic, and one for its spread.
 
-    quality: `analysis.quality.summary` of some of the runs, or None. Others have nan."""
+    quality: `analysis.quality.summary` of some of the runs, or None. Others have nan, and so has
+    a distance that a few images far outside the range of the data decide."""
     if quality is None:
         return table
-    drawn = quality[quality["images"] == "samples"]
+    drawn = undiverged(quality[quality["images"] == "samples"])
     values = drawn.pivot(index="run", columns="statistic", values="value")
     spreads = drawn.pivot(index="run", columns="statistic", values="spread").add_suffix("_spread")
     return table.merge(values.join(spreads).reset_index(), on="run", how="left")

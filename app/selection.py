@@ -9,11 +9,10 @@ from collections.abc import Sequence
 
 from mpdit_core.ema import WIDEST
 from mpdit_core.errors import NoSuchWeights
-from mpdit_core.runs import Run, Weights
+from mpdit_core.runs import SHOWN, Run, Weights
 from mpdit_core.words import listed
 
 LADDER = ("A", "B", "C", "D", "E")
-PREFERRED_WEIGHTS = "ema-0.100"
 NARROWEST = 0.005
 """The narrowest average the sidebar offers; narrower ones are the last weights, nearly."""
 
@@ -56,8 +55,8 @@ def has_weights(run: Run, weights: str) -> bool:
 
 def default_weights(runs: Sequence[Run]) -> str:
     """The average that the paper's figures use where every run has it, else the last weights."""
-    ready = runs and all(has_weights(run, PREFERRED_WEIGHTS) for run in runs)
-    return PREFERRED_WEIGHTS if ready else "final"
+    ready = runs and all(has_weights(run, SHOWN) for run in runs)
+    return SHOWN if ready else "final"
 
 
 def nearest_weights(asked: str | None, runs: Sequence[Run]) -> tuple[str, str]:

@@ -16,6 +16,10 @@ from mpdit_core.noise import generator, sample_noise
 from mpdit_core.progress import track
 from mpdit_core.schedule import FIRST_BETA, LAST_BETA
 
+Sampler = Literal["ddpm", "ddim", "dpmpp"]
+SAMPLERS: dict[Sampler, str] = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp": "DPM-Solver++"}
+"""Every sampler with its name in words."""
+
 OnStep = Callable[[int, Tensor, Tensor], None]
 """Called with (timestep, x_t that enters the model, predicted x_0), all before the step."""
 
@@ -23,7 +27,7 @@ OnStep = Callable[[int, Tensor, Tensor], None]
 class SamplerSettings(Settings):
     """How images are sampled. guidance 1 is none: the label's prediction alone."""
 
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddpm"
+    sampler: Sampler = "ddpm"
     steps: int = Field(default=250, ge=1, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=50.0)
     seed: int = Field(default=0, ge=0)

@@ -11,7 +11,7 @@ from mpdit_core.config import ModelConfig, modulation_study
 from mpdit_core.model import MPDiT, guided
 from mpdit_core.runs import Run, load_run
 from mpdit_core.runs.importing import import_run
-from mpdit_core.runs.inspecting import parameter_count
+from mpdit_core.runs.shapes import parameter_count
 
 FIXTURES = Path(__file__).parent / "fixtures" / "map-dit"
 FOLDERS = sorted(folder for folder in FIXTURES.iterdir() if folder.is_dir())

@@ -38,9 +38,9 @@ from analysis.quality_sweeps import (
     over_widths,
     widths_left_out,
 )
-from analysis.runs_overview import parameter_count
 from analysis.store import Store
 from mpdit_core.runs import Run, find_runs, load_run
+from mpdit_core.runs.shapes import parameter_count
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "digits"
 FAST = EvaluateSettings(n=12, seeds=(0, 1, 2), sampler="dpmpp", steps=2)

@@ -6,6 +6,7 @@ from plotly.subplots import make_subplots
 
 from analysis.figures.channels import Scale
 from analysis.figures.theme import HEIGHT, MUTED, finish
+from mpdit_core.probes import BRANCHES
 
 MEAN_SCALE = Scale("share of the mean", 0.0, 1.0, logarithmic=False)
 """For `place_maps` of a `token_mean` table."""
@@ -32,7 +33,7 @@ def mean_over_training(table: pd.DataFrame, title: str) -> go.Figure:
         1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=["attention", "MLP"]
     )
     blocks = int(table["block"].max()) + 1
-    for column, branch in enumerate(("attn", "mlp"), start=1):
+    for column, branch in enumerate(BRANCHES, start=1):
         for block in range(blocks):
             rows = table[(table["branch"] == branch) & (table["block"] == block)]
             _line(figure, rows.sort_values("step"), block, blocks, column)

@@ -7,9 +7,7 @@ import pandas as pd
 import typer
 
 from mpdit_core.errors import InvalidConfig, UnreadableRun
-from mpdit_core.runs import BrokenRun, Run, Weights, find_runs
-
-SHOWN = "ema-0.100"
+from mpdit_core.runs import SHOWN, BrokenRun, Run, Weights, find_runs
 
 
 def chosen_weights(run: Run, text: str | None) -> Weights:

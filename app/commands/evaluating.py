@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import typer
 
-from analysis.points import Point
 from analysis.quality import EvaluateSettings, sample_quality, summary
 from analysis.quality_sweeps import SWEEPS, widths_left_out
 from analysis.store import store_for
+from analysis.sweep_point import SweepPoint
 from app.commands.bars import shown_progress
 from app.commands.choosing import chosen_weights, numbers, runs_in, table_file, write_table
 from mpdit_core.errors import BadData, InvalidConfig, NoSuchWeights
@@ -68,12 +68,12 @@ def _settings(settings: dict[str, Any], guidance: str) -> list[EvaluateSettings]
 
 def _points(
     run: Run, weights: str | None, asked: Sequence[EvaluateSettings], over: str | None
-) -> list[Point]:
+) -> list[SweepPoint]:
     """What is judged of a run, each point with its guidance in the table."""
     texts: list[str | None] = [None] if weights is None else list(weights.split(","))
     chosen = [chosen_weights(run, text) for text in texts]
     if over is None:
-        points = [Point(run, str(each), settings) for each in chosen for settings in asked]
+        points = [SweepPoint(run, str(each), settings) for each in chosen for settings in asked]
     else:
         sweep = SWEEPS[over]
         swept = [
@@ -81,11 +81,12 @@ def _points(
         ]
         points = list({(p.weights, p.settings): p for p in swept}.values())
     return [
-        Point(run, p.weights, p.settings, {"guidance": _guidance(p), **p.columns}) for p in points
+        SweepPoint(run, p.weights, p.settings, {"guidance": _guidance(p), **p.columns})
+        for p in points
     ]
 
 
-def _guidance(point: Point) -> float:
+def _guidance(point: SweepPoint) -> float:
     return EvaluateSettings.model_validate(point.settings).guidance
 
 

@@ -22,10 +22,10 @@ from analysis.loss_by_timestep import (
     losses_sentence,
     mean_losses,
 )
-from analysis.points import Point
 from analysis.quality import EvaluateSettings
 from analysis.quality_sweeps import expected_cost
 from analysis.samples import grey_range
+from analysis.sweep_point import SweepPoint
 from app.components.built import built
 from app.components.cards import seconds_in_words
 from app.components.figure import show
@@ -80,7 +80,7 @@ def losses(view: View) -> None:
 def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
     """Whether samples lie nearer to the training set than held-out images do."""
     settings = CopySettings.model_validate(quality.model_dump())
-    cost = expected_cost([Point(run, str(view.weights), settings) for run in runs])
+    cost = expected_cost([SweepPoint(run, str(view.weights), settings) for run in runs])
     results = results_of(
         nearest_training, view, settings, runs=runs, start="button",
         cost=f"Sample {settings.n * len(settings.seeds):,} images a run, {seconds_in_words(cost)}",

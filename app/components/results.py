@@ -11,9 +11,9 @@ import streamlit as st
 from pydantic import BaseModel
 
 from analysis.figures.theme import HEIGHT
-from analysis.points import Point
 from analysis.question import Question
 from analysis.store import Store, named
+from analysis.sweep_point import SweepPoint
 from app.components.cards import offer, progress_card, show_failures
 from app.components.work import BOARD, pressed, this_session
 from app.jobs import Lane
@@ -59,13 +59,13 @@ def results_of(
     height: that of the figure to come. Call it outside of fragments: the card is one itself."""
     chosen = str(Weights.parse(view.weights if weights is None else weights))
     asked = view.runs if runs is None else runs
-    points = [Point(run, chosen, settings) for run in asked]
+    points = [SweepPoint(run, chosen, settings) for run in asked]
     request = _answered(question, view, points, start == "now", cost, height)
     return None if request is None else request.gathered(settings)
 
 
 def results_at(
-    question: Question, view: View, points: Sequence[Point], *, cost: str, height: int = HEIGHT
+    question: Question, view: View, points: Sequence[SweepPoint], *, cost: str, height: int = HEIGHT
 ) -> list[Results] | None:
     """The question's tables at every point of a sweep, each with its point's columns.
 
@@ -80,7 +80,12 @@ def results_at(
 
 
 def _answered(
-    question: Question, view: View, points: Sequence[Point], at_once: bool, cost: str, height: int
+    question: Question,
+    view: View,
+    points: Sequence[SweepPoint],
+    at_once: bool,
+    cost: str,
+    height: int,
 ) -> "_Request | None":
     """What is asked at all points, once it is there; failures are shown."""
     request = _Request(question, view.library.store)
@@ -100,7 +105,7 @@ def _answered(
 class _Part:
     """The result at one point: stored, or to be computed by a job."""
 
-    point: Point
+    point: SweepPoint
     key: str
     table: pd.DataFrame | None
 
@@ -114,7 +119,7 @@ class _Request:
     parts: list[_Part] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def look_up(self, points: Sequence[Point]) -> None:
+    def look_up(self, points: Sequence[SweepPoint]) -> None:
         """Find what is stored; a run without these weights is missing, with the reason."""
         for point in points:
             try:

@@ -8,6 +8,7 @@ from html import escape
 import pandas as pd
 
 from analysis.figures.theme import run_style
+from analysis.quality import FRECHET, OUTSIDE
 
 FLAGS = {
     "cosine_attention": "cosine attention",
@@ -37,7 +38,7 @@ class Measure:
 
 MEASURES = (
     Measure("recognized", "recognized, %", ".1f", "high", "recognized_spread", 100),
-    Measure("frechet_distance", "Fréchet distance", ".1f", "low", "frechet_distance_spread"),
+    Measure(FRECHET, "Fréchet distance", ".1f", "low", "frechet_distance_spread"),
     Measure("heldout_loss", "held-out loss", ".4f", "low"),
     Measure("train_loss", "training loss", ".4f", "low"),
     Measure("parameters", "parameters", ",.0f"),
@@ -119,7 +120,8 @@ def _strip(name: str, png: bytes | None, labels: str) -> str:
 def _number(row: Mapping, measure: Measure, best: float | None) -> str:
     value = row.get(measure.column)
     if value is None or pd.isna(value):
-        return '<td class="number">–</td>'
+        diverged = measure.column == FRECHET and row.get(OUTSIDE, 0) > 0
+        return f'<td class="number">{"diverged" if diverged else "–"}</td>'
     text = format(value * measure.factor, measure.digits)
     spread = row.get(measure.spread) if measure.spread else None
     if spread is not None and not pd.isna(spread):

@@ -45,8 +45,8 @@ from app.components import (
 from app.components.intervention_builder import composed
 from mpdit_core.interventions import AnyIntervention
 from mpdit_core.runs import Run
+from mpdit_core.sampling import SAMPLERS
 
-SAMPLERS = {"ddim": "DDIM", "ddpm": "DDPM", "dpmpp": "DPM-Solver++"}
 FIRST, MOST = "first", "most"
 PICKS = {FIRST: "one per label", MOST: "those that changed most"}
 ALL = "all"

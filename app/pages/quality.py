@@ -16,7 +16,6 @@ from analysis.figures.quality import (
     sweep_panels,
 )
 from analysis.figures.samples import grid_height, samples_grid
-from analysis.points import Point
 from analysis.quality import FRECHET, EvaluateSettings, sample_quality
 from analysis.quality_answers import (
     MARKS,
@@ -40,6 +39,7 @@ from analysis.quality_sweeps import (
     widths_left_out,
 )
 from analysis.samples import SampleSettings, grey_range, sampled_images
+from analysis.sweep_point import SweepPoint
 from app.components import (
     Results,
     View,
@@ -197,7 +197,7 @@ def _sweep(
     _samples(view, chosen, sweep)
 
 
-def _chosen(view: View, points: list[Point], over: str) -> Point:
+def _chosen(view: View, points: list[SweepPoint], over: str) -> SweepPoint:
     """The clicked point of the sweep; in the link it is run, line and place."""
     texts = {_point_text(point.columns, point.run.name): point for point in points}
     last = list(texts)[-1]
@@ -218,7 +218,7 @@ def _clicked(view: View, key: str, over: str) -> None:
         view.change(**{f"at-{over}": _point_text({"line": line, "at": at}, run)})
 
 
-def _samples(view: View, point: Point, sweep: Sweep) -> None:
+def _samples(view: View, point: SweepPoint, sweep: Sweep) -> None:
     """What the run draws there."""
     asked = EvaluateSettings.model_validate(point.settings)
     settings = SampleSettings(
@@ -260,7 +260,7 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
     )  # fmt: skip
 
 
-def _at(view: View, points: list[Point], height: int) -> list[Results] | None:
+def _at(view: View, points: list[SweepPoint], height: int) -> list[Results] | None:
     """Results at the points, or a button that says what they cost."""
     images = sum(len(point.settings.seeds) * point.settings.n for point in points)  # type: ignore
     cost = f"Sample up to {images:,} images, {seconds_in_words(expected_cost(points))}"

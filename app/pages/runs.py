@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis.figures.samples import picture, strip_png
 from analysis.quality import EvaluateSettings, sample_quality, summary
+from analysis.quality_answers import outside_sentence, undiverged
 from analysis.question import Question
 from analysis.runs_overview import (
     Difference,
@@ -21,6 +22,7 @@ from app.components.runs_table import MEASURES, runs_table
 from mpdit_core.config import Settings
 from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run
+from mpdit_core.sampling import SAMPLERS
 
 QUALITY = EvaluateSettings()
 CARD = 130
@@ -188,6 +190,9 @@ def _words_of_table(quality: pd.DataFrame | None, view: View) -> str:
     if quality is None:
         return words
     judged = quality[quality["images"] == "samples"]
+    drawn = f"{SAMPLERS[QUALITY.sampler]} with {QUALITY.steps} steps"
+    outside = outside_sentence(judged, drawn)
+    judged = undiverged(judged)
     real = quality.drop_duplicates(["images", "statistic"]).set_index(["images", "statistic"])
     near = judged.loc[judged["statistic"] == "nearest_distance", "value"]
     read = 100 * real.loc[("held-out", "recognized"), "value"]
@@ -199,5 +204,5 @@ def _words_of_table(quality: pd.DataFrame | None, view: View) -> str:
         f"{judged['seeds'].iloc[0]} sampling seeds. Distance to the nearest training image: "
         f"{near.min():.2f} to {near.max():.2f} for the samples, "
         f"{real.loc[('held-out', 'nearest_distance'), 'value']:.2f} for held-out digits; samples "
-        f"nearer than these would be copies."
+        f"nearer than these would be copies. {outside}"
     )

@@ -13,8 +13,8 @@ from analysis.samples import (
     sampled_images,
 )
 from app.components import View, answer, question, results_of, scrolling, show
+from mpdit_core.sampling import SAMPLERS
 
-SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp": "DPM-Solver++"}
 ALL_LABELS = 20
 """A run with at most this many labels has all of them drawn; of more, only the chosen ones."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mpdit_core.errors import MPDiTError, UnreadableRun
 from mpdit_core.runs import map_dit, native
 from mpdit_core.runs.run import BrokenRun, Run
-from mpdit_core.runs.weights import Weights
+from mpdit_core.runs.weights import SHOWN, Weights
 
 READERS = (native, map_dit)
 """Modules with `LAYOUT`, `recognises(folder)` and `read(folder)`, tried in this order."""
@@ -13,7 +13,7 @@ READERS = (native, map_dit)
 DEEPEST = 3
 """How many folders below the one given runs are looked for."""
 
-__all__ = ["READERS", "BrokenRun", "Run", "Weights", "find_runs", "load_run"]
+__all__ = ["READERS", "SHOWN", "BrokenRun", "Run", "Weights", "find_runs", "load_run"]
 
 
 def load_run(path: str | Path) -> Run:

@@ -8,13 +8,8 @@ from mpdit_core.ema_health import examine
 from mpdit_core.errors import UnreadableRun
 from mpdit_core.runs.files import sha256_of
 from mpdit_core.runs.run import Run
-from mpdit_core.runs.shapes import expected_shapes, parameter_shapes
+from mpdit_core.runs.shapes import expected_shapes, parameter_count, parameter_shapes
 from mpdit_core.runs.weights import sigma_text
-
-
-def parameter_count(config: ModelConfig) -> int:
-    """Number of trained parameters of a model of this configuration."""
-    return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
 def describe(run: Run) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Do these weights belong to this configuration? Told by names and shapes, before any is loaded."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +29,23 @@ def _shapes(config: str) -> dict[str, tuple[int, ...]]:
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Those that are trained: all of `expected_shapes` but the buffers."""
+    return _parameter_shapes(config.model_dump_json())
+
+
+@lru_cache(maxsize=256)
+def _parameter_shapes(config: str) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        parameters = MPDiT(config).named_parameters()
+        parameters = MPDiT(ModelConfig.model_validate_json(config)).named_parameters()
     return {name: tuple(tensor.shape) for name, tensor in parameters}
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """How many numbers are trained.
+
+    >>> parameter_count(ModelConfig(depth=1, width=8, heads=1, patch=8))
+    3040
+    """
+    return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
 def refuse_other_shapes(found: Shapes, config: ModelConfig) -> None:

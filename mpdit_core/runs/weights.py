@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from mpdit_core.errors import NoSuchWeights
 
+SHOWN = "ema-0.100"
+"""The weights everything shows first, where a run has them, as the paper's figures do."""
+
 SIGMA_DECIMALS = 4
 """Decimals of sigma_rel in the name of an average; widths that agree in them are the same."""
 
