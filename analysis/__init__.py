@@ -24,5 +24,7 @@ MODULES = (
     "token_mean",
     "attribution",
     "attribution_patches",
+    "compare",
+    "compare_weights",
 )
 """Modules of this package that hold questions; a page's first results stand in their `DEFAULTS`."""
