@@ -52,6 +52,26 @@ def question(version: int, of: Scope = "weights") -> Callable[[Compute], Questio
     return lambda compute: Question(compute, version, of)
 
 
+def in_words(settings: BaseModel) -> str:
+    """Samples, seed and whatever else the numbers depend on, for people."""
+    said = [(name, value) for name, value in settings if value not in ((), "", None)]
+    words = [f"{name.replace('_', ' ')} {_value_in_words(value)}" for name, value in said]
+    return ", ".join(words) or "no settings"
+
+
+def _value_in_words(value: Any) -> str:
+    """A value; of a long list only the ends and the length.
+
+    >>> _value_in_words(tuple(range(1000)))
+    '0, 1 ... 999 (1000)'
+    """
+    if not isinstance(value, tuple | list):
+        return str(value)
+    if len(value) <= 12:
+        return ", ".join(map(str, value))
+    return f"{value[0]}, {value[1]} ... {value[-1]} ({len(value)})"
+
+
 def _settings_type(compute: Compute) -> type[BaseModel]:
     parameters = list(inspect.signature(compute).parameters.values())
     if len(parameters) != 3:

@@ -83,11 +83,7 @@ def weights_label(weights: str) -> str:
     >>> weights_label("ema-0.100"), weights_label("step-2500")
     ('EMA 10 %', 'step 2,500')
     """
-    parsed = Weights.parse(weights)
-    if parsed.kind == "ema" and parsed.sigma_rel is not None:
-        then = "" if parsed.step is None else f" at step {parsed.step:,}"
-        return f"EMA {parsed.sigma_rel * 100:.3g} %{then}"
-    return f"step {parsed.step:,}" if parsed.kind == "step" else parsed.kind
+    return Weights.parse(weights).words
 
 
 def _other_average(asked: str, shown: Weights) -> str:

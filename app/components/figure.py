@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from analysis.figures.theme import BACKGROUND, HEIGHT, template
+from analysis.question import in_words
 from app.components.frame import link_here
 from app.components.results import Results
 from app.selection import weights_label
@@ -57,28 +58,8 @@ def how_computed(parts: Sequence[Results], definition: str, formula: str = "") -
     st.markdown(f"{definition}  \n{formula}" if formula else definition)
     for part in parts:
         name, version = part.question.name, part.question.version
-        st.markdown(f"Analysis `{name}`, version {version}: {_settings_in_words(part)}.")
+        st.markdown(f"Analysis `{name}`, version {version}: {in_words(part.settings)}.")
     st.dataframe(_sources(parts), hide_index=True, width="stretch")
-
-
-def _settings_in_words(part: Results) -> str:
-    """Samples, seed and whatever else the numbers depend on."""
-    said = [(name, value) for name, value in part.settings if value not in ((), "", None)]
-    words = [f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in said]
-    return ", ".join(words) or "no settings"
-
-
-def _in_words(value: Any) -> str:
-    """A value; of a long list only the ends and the length.
-
-    >>> _in_words(tuple(range(1000)))
-    '0, 1 ... 999 (1000)'
-    """
-    if not isinstance(value, tuple | list):
-        return str(value)
-    if len(value) <= 12:
-        return ", ".join(map(str, value))
-    return f"{value[0]}, {value[1]} ... {value[-1]} ({len(value)})"
 
 
 def _sources(parts: Sequence[Results]) -> pd.DataFrame:

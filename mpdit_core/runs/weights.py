@@ -57,6 +57,18 @@ class Weights:
             f"{text[:40]!r} names no weights; the forms are initial, final, step-2500, ema-0.100"
         )
 
+    @property
+    def words(self) -> str:
+        """The words for these weights.
+
+        >>> Weights.parse("ema-0.100").words, Weights.parse("step-2500").words
+        ('EMA 10 %', 'step 2,500')
+        """
+        if self.kind == "ema" and self.sigma_rel is not None:
+            then = "" if self.step is None else f" at step {self.step:,}"
+            return f"EMA {self.sigma_rel * 100:.3g} %{then}"
+        return f"step {self.step:,}" if self.kind == "step" else self.kind
+
     def __str__(self) -> str:
         if self.kind == "step":
             return f"step-{self.step}"
