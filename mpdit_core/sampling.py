@@ -93,11 +93,14 @@ def _advance(
     steps: Any, sampler: str, out: Tensor, step: int, x: Tensor, streams: list[torch.Generator]
 ) -> Tensor:
     if sampler == "ddpm":
-        return steps.step(out, step, x, generator=streams).prev_sample
-    # The other samplers are deterministic and take the noise channels alone: diffusers'
-    # DPM-Solver would cut a learned variance off after a hard-coded third channel.
-    done = steps.step(out[:, : x.shape[1]], step, x)
-    if sampler == "ddim" and step == steps.timesteps[-1]:
-        # diffusers steps by 1000 // steps, which does not reach the image if it does not divide.
+        done = steps.step(out, step, x, generator=streams)
+    else:
+        # Deterministic, and given the noise channels alone: diffusers' DPM-Solver would cut a
+        # learned variance off after a hard-coded third channel.
+        done = steps.step(out[:, : x.shape[1]], step, x)
+    if sampler != "dpmpp" and step == steps.timesteps[-1]:
+        # The image itself. diffusers' DDPM adds noise in every step but that of timestep 0, which
+        # trailing steps end before, with a variance whose learned exponent has no lower bound
+        # there; its DDIM steps by 1000 // steps, and misses the image where that does not divide.
         return done.pred_original_sample
     return done.prev_sample
