@@ -278,6 +278,38 @@ def evaluate(
 
 
 @commands.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUNS...", help="Runs, or folders of runs.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="New or empty folder, or one with an earlier report."),
+    ],
+    weights: WeightsOption = None,
+    pages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PAGES",
+            help="Pages of the dashboard, joined by commas, as their addresses call them: "
+            "magnitudes,theory. Default: all.",
+        ),
+    ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            help="Draw images where none are stored, for quality, samples and interventions: "
+            "minutes a run. Without it only those are shown that were drawn before."
+        ),
+    ] = False,
+) -> None:
+    """Write what the dashboard shows first into a folder: tables, figures, and an index."""
+    from app.commands.report import report_runs
+
+    report_runs(runs, out, weights, pages, quality)
+
+
+@commands.command()
 def ema(
     run: RunFolder,
     sigma_rel: Annotated[

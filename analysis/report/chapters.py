@@ -1,0 +1,32 @@
+"""Everything a report can show, page by page; a new page: one file here, one line in this list."""
+
+from analysis.report import (
+    attention,
+    attribution,
+    channels,
+    dynamics,
+    ema,
+    interventions,
+    magnitudes,
+    modulation,
+    quality,
+    runs,
+    samples,
+    theory,
+)
+
+PARTS = (
+    runs.PART,
+    magnitudes.PART,
+    modulation.PART,
+    ema.PART,
+    samples.PART,
+    quality.PART,
+    dynamics.PART,
+    interventions.PART,
+    attention.PART,
+    attribution.PART,
+    channels.PART,
+    theory.PART,
+)
+"""In the order of the dashboard's pages."""
