@@ -59,15 +59,19 @@ def pixel_correlations(table: pd.DataFrame) -> pd.DataFrame:
     """How alike do two runs draw from the same noise? One row a pair of runs, most alike first.
 
     table: `sampled_images` of several runs at one step. Columns: run, other; value (Pearson
-    correlation over the pixels of an image, mean over images; 1 = the same but for contrast);
-    n (images compared)."""
+    correlation over the pixels of an image, mean over images; 1 = the same but for contrast; nan
+    where no two images have one size); n (images compared)."""
     images = {
         str(run): {(row.label, row.index_): row.pixels for row in rows.itertuples()}
         for run, rows in table.rename(columns={"index": "index_"}).groupby("run", sort=False)
     }
     rows = []
     for run, other in combinations(images, 2):
-        shared = [key for key in images[run] if key in images[other]]
+        shared = [
+            key
+            for key, pixels in images[run].items()
+            if key in images[other] and len(pixels) == len(images[other][key])
+        ]
         alike = [np.corrcoef(images[run][key], images[other][key])[0, 1] for key in shared]
         rows.append((run, other, float(np.mean(alike)) if alike else np.nan, len(shared)))
     pairs = pd.DataFrame(rows, columns=["run", "other", "value", "n"])
