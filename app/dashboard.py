@@ -38,7 +38,8 @@ def run_dashboard(entries: Sequence[Entry]) -> None:
     view = open_view(entry.path, current_library())
     if addresses.mistake:
         view.held.note(f"{addresses.mistake} {entry.title} is shown instead.")
-    sidebar(view, [Place(each.group, each.path, addresses.page(each.path)) for each in entries])
+    view.pages = {path: addresses.page(path) for path in by_path}
+    sidebar(view, [Place(each.group, each.path, view.pages[each.path]) for each in entries])
     start_links()
     notes = st.empty()
     _draw(entry, view)

@@ -8,7 +8,7 @@ address quietly (`components/address.py`). `bind="query-params"` of Streamlit 1.
 it leaves defaults out, and loses a page's own parameters on the way back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,8 @@ class View(Widgets):
     waiting: bool = False
     """The page has not asked for all its settings yet: it broke off, or a result is awaited."""
     results_awaited: bool = False
+    pages: Mapping[str, Any] = field(default_factory=dict)
+    """Streamlit's page by its path, for links from page to page."""
 
     @property
     def run_names(self) -> tuple[str, ...]:

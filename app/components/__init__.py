@@ -12,7 +12,7 @@ from app.components.built import built
 from app.components.errors import guarded, part
 from app.components.figure import how_computed, show
 from app.components.frame import answer, empty, question, scrolling
-from app.components.results import Results, results_at, results_of
+from app.components.results import Results, is_stored, results_at, results_of
 from app.view import View
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "empty",
     "guarded",
     "how_computed",
+    "is_stored",
     "part",
     "question",
     "results_at",

@@ -79,6 +79,15 @@ def results_at(
     return [results for results in found if results is not None]
 
 
+def is_stored(view: View, question: Question, settings: BaseModel, run: Run) -> bool:
+    """Whether the run has this result for the weights in view, so that it costs nothing."""
+    store = view.library.store
+    try:
+        return store.has(store.key(question, run, view.weights, settings))
+    except MPDiTError:
+        return False
+
+
 def _answered(
     question: Question,
     view: View,

@@ -46,6 +46,7 @@ from app.components import (
     answer,
     built,
     empty,
+    is_stored,
     question,
     results_at,
     results_of,
@@ -55,7 +56,6 @@ from app.components import (
 from app.components.cards import seconds_in_words
 from app.components.learning import learning
 from app.components.quality_tabs import copies, losses
-from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run
 
 FULL = {"sampler": EvaluateSettings().sampler, "steps": EvaluateSettings().steps}
@@ -269,16 +269,8 @@ def _at(view: View, points: list[SweepPoint], height: int) -> list[Results] | No
 
 def _stored(view: View, runs: list[Run], settings: EvaluateSettings) -> Results | None:
     """Results of the runs that have them; nothing is computed for the others."""
-    stored = [run for run in runs if _is_stored(view, run, settings)]
+    stored = [run for run in runs if is_stored(view, sample_quality, settings, run)]
     return results_of(sample_quality, view, settings, runs=stored) if stored else None
-
-
-def _is_stored(view: View, run: Run, settings: EvaluateSettings) -> bool:
-    store = view.library.store
-    try:
-        return store.has(store.key(sample_quality, run, view.weights, settings))
-    except MPDiTError:
-        return False
 
 
 def _joined(results: list[Results]) -> pd.DataFrame:

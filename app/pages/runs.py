@@ -16,7 +16,8 @@ from analysis.runs_overview import (
     with_quality,
 )
 from analysis.samples import STRIP, expected_seconds, grey_range, sampled_images
-from app.components import Results, View, answer, empty, question, results_of
+from app.components import Results, View, answer, empty, is_stored, question, results_of
+from app.components.findings import show_findings
 from app.components.learning import learning
 from app.components.runs_table import MEASURES, runs_table
 from mpdit_core.config import Settings
@@ -38,6 +39,7 @@ def page(view: View) -> None:
         empty("There are no runs in the folder yet; train one.", "mpdit train my-run --preset E")
         return
     place = st.container()
+    show_findings(view)
     order = st.container()
     marks = _marks(view)
     strips = _strips(view)
@@ -100,7 +102,7 @@ def _stored_or_offered(
 ) -> Results | None:
     """The results that are stored, with a button for what is not; all of them once computed."""
     able = [run for run in runs if _can(run, view)]
-    stored = [run for run in able if _is_stored(view, asked, settings, run)]
+    stored = [run for run in able if is_stored(view, asked, settings, run)]
     missing = [run for run in able if run not in stored]
     if missing:
         cost = words.format(count=len(missing), time=_duration(missing, images))
@@ -117,11 +119,6 @@ def _can(run: Run, view: View) -> bool:
     except MPDiTError:
         return False
     return True
-
-
-def _is_stored(view: View, asked: Question, settings: Settings, run: Run) -> bool:
-    store = view.library.store
-    return store.has(store.key(asked, run, view.weights, settings))
 
 
 def _duration(runs: Sequence[Run], images: int) -> str:
