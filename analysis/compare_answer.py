@@ -1,5 +1,6 @@
 """What a comparison says in words: places, values, the largest difference, what may be chance."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,20 @@ def value_words(statistic: str, value: float) -> str:
         return f"{100 * value:.3g} %"
     if kind.angle:
         return f"{np.rad2deg(value):.3g}°"
-    return f"{value:.3g} nats" if statistic == "entropy" else f"{value:.3g}"
+    return f"{number_words(value)} nats" if statistic == "entropy" else number_words(value)
+
+
+def number_words(value: float) -> str:
+    """Three significant digits, without an exponent where a reader can do without.
+
+    >>> number_words(0.0000694), number_words(45296.9), number_words(0.5)
+    ('0.0000694', '45,297', '0.5')
+    """
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    if 1e-7 < abs(value) < 1e-4:
+        return f"{value:.{2 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+    return f"{value:.3g}"
 
 
 def _added(row: Any) -> str:
@@ -62,6 +76,11 @@ def _added(row: Any) -> str:
     ends = (row.difference, row.difference_low, row.difference_high)
     value, low, high = (f"{factor * end:+.3g}" for end in ends)
     return f": {value}{unit} [{low}, {high}]"
+
+
+def _ratio(row: pd.Series) -> str:
+    ratio, low, high = (number_words(row[name]) for name in ("ratio", "low", "high"))
+    return f"{ratio} times [{low}, {high}]"
 
 
 def unshared(base: pd.DataFrame, other: pd.DataFrame, names: Names) -> str:
@@ -92,7 +111,7 @@ def difference_sentence(table: pd.DataFrame, names: Names) -> str:
     row = with_words(table.head(1)).iloc[0]
     return (
         f"{other} against {base}: {clear:,} of {total:,} differences are clear of chance. Largest: "
-        f"{row['words']}, {row['ratio']:.3g} times [{row['low']:.3g}, {row['high']:.3g}] "
+        f"{row['words']}, {_ratio(row)} "
         f"({row['said'].split(':')[0]}; {row['n']} pairs)."
     )
 
@@ -105,4 +124,14 @@ def chance_sentence(table: pd.DataFrame) -> str:
         f"{total:,} places are asked at once: if nothing differed, about {expected:.0f} of their "
         f"95 % intervals would leave out 1 by chance. {alone:,} do, and {clear:,} still do when "
         "all intervals are widened so that they hold together with 95 %: those are called clear."
+    )
+
+
+def place_sentence(row: pd.Series, names: Names) -> str:
+    """One place in full; row: of `differences` `with_words`."""
+    clear = "" if row["clear"] else " (not clear of chance)"
+    return (
+        f"{row['words'][0].upper()}{row['words'][1:]}: {names[1]} has {_ratio(row)} "
+        f"what {names[0]} has{clear}; {row['said']}; "
+        f"{row['n']} pairs."
     )

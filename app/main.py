@@ -8,6 +8,7 @@ from app.pages import (
     attention,
     attribution,
     channels,
+    compare,
     dynamics,
     ema,
     interventions,
@@ -32,6 +33,7 @@ PAGES = (
     Entry("Understand", "Attribution", "attribution", attribution.page),
     Entry("Understand", "Channels and tokens", "channels", channels.page),
     Entry("Understand", "Theory", "theory", theory.page),
+    Entry("Compare", "Compare", "compare", compare.page),
 )  # fmt: skip
 
 run_dashboard(PAGES)
