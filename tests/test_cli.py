@@ -24,8 +24,8 @@ from mpdit_core.runs import load_run
 
 ROOT = Path(__file__).parents[1]
 TRAPPED = ROOT / "tests" / "fixtures" / "map-dit" / "head-all"
-COMMANDS = ("dashboard", "train", "sample", "probe", "evaluate", "report", "ema", "dynamics", "import",
-            "inspect")  # fmt: skip
+COMMANDS = ("dashboard", "train", "sample", "probe", "evaluate", "report", "ema", "dynamics",
+            "import", "inspect")  # fmt: skip
 SMALL = ("--depth", "1", "--width", "8", "--heads", "2", "--batch", "8", "--warmup", "1",
          "--learning-rate", "0.02", "--ema-every", "2", "--save-every", "2")  # fmt: skip
 

@@ -25,13 +25,14 @@ class Source:
 
     name: of its files. points: of a run and the weights that are reported. sampled: it draws
     images, which takes long, so it is computed only where that is asked for. lacking: why a run
-    cannot be asked, or ""."""
+    cannot be asked, or ""; partly: why a run lacks some of the points, or ""."""
 
     name: str
     question: Question
     points: Callable[[Run, str], Sequence[SweepPoint]]
     sampled: bool = False
     lacking: Callable[[Run], str] = _nothing
+    partly: Callable[[Run], str] = _nothing
 
 
 def asked(

@@ -4,6 +4,7 @@ from analysis.report import (
     attention,
     attribution,
     channels,
+    compare,
     dynamics,
     ema,
     interventions,
@@ -28,5 +29,6 @@ PARTS = (
     attribution.PART,
     channels.PART,
     theory.PART,
+    compare.PART,
 )
 """In the order of the dashboard's pages."""

@@ -26,7 +26,7 @@ def file_names(names: Sequence[str]) -> dict[str, str]:
     """Name of a run -> a part of a file's name, no two alike, on no file system.
 
     >>> file_names(["E", "a/b"])
-    {'E': 'E', 'a/b': 'a-b-7acd4f5c'}
+    {'E': 'E', 'a/b': 'a-b-07f4401c'}
     """
     plain = {name: re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:LONGEST] for name in names}
     count = Counter(text.lower() for text in plain.values())

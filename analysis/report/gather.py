@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -32,10 +33,10 @@ class Found:
     settings: list[Any] = field(default_factory=list)
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def runs(self) -> set[str]:
         """The runs that have rows."""
-        return set() if self.table.empty else set(self.table["run"])
+        return set() if self.table.empty else set(self.table["run"].unique())
 
     def lacks(self, run: Run, reason: str) -> None:
         names = self.reasons.setdefault(reason, [])
@@ -78,12 +79,12 @@ def _points(found: Found, run: Run, weights: str) -> Sequence[SweepPoint]:
         found.lacks(run, lacking)
         return ()
     try:
-        points = found.source.points(run, weights)
+        points, partly = found.source.points(run, weights), found.source.partly(run)
     except Exception as error:
         found.lacks(run, reason_of(error, run.name))
         return ()
-    if not points:
-        found.lacks(run, f"{run.name} has no point of {found.source.name.replace('-', ' ')}.")
+    if partly or not points:
+        found.lacks(run, partly or f"{run.name} has no {found.source.name.replace('-', ' ')}.")
     return points
 
 

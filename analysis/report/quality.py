@@ -32,7 +32,15 @@ from analysis.quality_answers import (
     sweep_sentence,
     undiverged,
 )
-from analysis.quality_sweeps import QUICK, SWEEPS, Sweep, floors, marks_at, over_runs
+from analysis.quality_sweeps import (
+    QUICK,
+    SWEEPS,
+    Sweep,
+    floors,
+    marks_at,
+    over_runs,
+    widths_left_out,
+)
 from analysis.report.chapter import Chapter, Figure, Part, Shown, Source, asked
 from analysis.report.digits import no_digits
 from analysis.report.runs import MARKS as DDPM
@@ -47,7 +55,12 @@ NEAREST = asked(nearest_training, CopySettings(), sampled=True, lacking=no_digit
 
 
 def _judged(name: str, points: Callable[[Run, str], Sequence[SweepPoint]]) -> Source:
-    return Source(name, sample_quality, points, sampled=True, lacking=no_digits)
+    partly = _few_widths if name == "quality-over-sigma" else lambda run: ""
+    return Source(name, sample_quality, points, sampled=True, lacking=no_digits, partly=partly)
+
+
+def _few_widths(run: Run) -> str:
+    return " ".join(widths_left_out([run]))
 
 
 BY_RUN = _judged("quality-by-run", lambda run, weights: over_runs([run], weights))
