@@ -69,11 +69,11 @@ class ChannelStatistics:
 class Recorder:
     """Statistics at the points that match the patterns, over all forward passes it sees.
 
-    Use with `visiting(recorder)`; one recorder belongs to one thread. Of each forward pass the model
-    calls `begin` with what it was given, then `visit` at every point it comes by, which keeps the
-    tensor's sums. Passes wait until `begin` finds no room for another, and are then merged into the
-    cells (timestep, label); `statistics` merges the rest. Raises NoSuchPoint for a pattern without a
-    match."""
+    Use with `visiting(recorder)`; one recorder belongs to one thread. In each forward pass the
+    model calls `begin` with what it was given, then `visit` at every point it comes by, which
+    keeps the tensor's sums. Passes wait until `begin` finds no room for another, and are then
+    merged into the cells (timestep, label); `statistics` merges the rest. Raises NoSuchPoint for a
+    pattern without a match."""
 
     def __init__(self, config: ModelConfig, patterns: str | Iterable[str] = "*") -> None:
         self.points = select(config, patterns)
