@@ -24,7 +24,6 @@ from analysis.tables import of_run
 from mpdit_core.model import MPDiT
 from mpdit_core.points import visiting
 from mpdit_core.probes import points
-from mpdit_core.progress import track
 from mpdit_core.runs import Run, Weights
 
 
@@ -85,37 +84,29 @@ def compared_statistics(
     the square that is the mean over tokens), timestep, sample (from 0; a pair is known by it),
     label, seen (a fingerprint of the noisy image), value. Statistics that depend on the label
     alone have one row a label, its first sample. Raises BadData without held-out images."""
-    model = run.model(weights)
+    model, parts = run.model(weights), []
+
+    def look(noisy: Tensor, timesteps: Tensor, labels: Tensor) -> None:
+        parts.append(_seen(model, noisy, timesteps, labels))
+
     with torch.no_grad():
-        parts = [_seen(model, part) for part in _batches(run, model, settings)]
-    return of_run(_numbered(pd.concat(parts, ignore_index=True)), run, weights)
+        probed = probe_inputs(run, model, settings)
+        run_through(model, probed, look)
+    return of_run(_numbered(parts, len(probed[0].labels)), run, weights)
 
 
 DEFAULTS = (Default(compared_statistics, CompareSettings()),)
 
 
-def _batches(
-    run: Run, model: MPDiT, settings: CompareSettings
-) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-    """(noisy, timesteps, labels, number of the first sample), batch by batch."""
-    for part in track(probe_inputs(run, model, settings), "Timesteps"):
-        batches: list[tuple[Tensor, Tensor, Tensor]] = []
-        run_through(model, [part], lambda *batch, kept=batches: kept.append(batch))
-        first = 0
-        for noisy, timesteps, labels in batches:
-            yield noisy, timesteps, labels, first
-            first += len(labels)
-
-
-def _seen(model: MPDiT, batch: tuple[Tensor, Tensor, Tensor, int]) -> pd.DataFrame:
-    noisy, timesteps, labels, first = batch
+def _seen(model: MPDiT, noisy: Tensor, timesteps: Tensor, labels: Tensor) -> pd.DataFrame:
+    """All statistics of a batch; sample: the image's place in it."""
     look = _Look(model)
     with visiting(look):
         model(noisy, timesteps, labels)
-    sample, seen = first + np.arange(len(labels)), fingerprint(noisy)
-    common = {"timestep": int(timesteps[0]), "sample": sample, "label": labels.numpy()}
+    common = {"timestep": timesteps.numpy(), "sample": np.arange(len(labels)),
+              "label": labels.numpy(), "seen": fingerprint(noisy)}  # fmt: skip
     tables = [
-        pd.DataFrame({"block": block, "branch": branch, "statistic": name, **common, "seen": seen,
+        pd.DataFrame({"block": block, "branch": branch, "statistic": name, **common,
                       "value": np.asarray(values, dtype=np.float32)})
         for (block, branch, name), values in look.values().items()
     ]  # fmt: skip
@@ -131,8 +122,15 @@ def fingerprint(noisy: Tensor) -> np.ndarray:
     return (flat @ waves).numpy().astype(np.float32)
 
 
-def _numbered(table: pd.DataFrame) -> pd.DataFrame:
-    """Small types, and statistics of a label once per label."""
+def _numbered(batches: list[pd.DataFrame], images: int) -> pd.DataFrame:
+    """All batches; sample is the image's number among those of its timestep, `images` each.
+
+    Small types, and statistics of a label once per label."""
+    before, parts = 0, []
+    for batch in batches:
+        parts.append(batch.assign(sample=(batch["sample"] + before) % images))
+        before += int(batch["sample"].max()) + 1
+    table = pd.concat(parts, ignore_index=True)
     of_label = [name for name, statistic in STATISTICS.items() if statistic.of_label]
     first = table.groupby("label")["sample"].transform("min")
     kept = ~table["statistic"].isin(of_label) | (table["sample"] == first)
