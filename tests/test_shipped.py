@@ -6,9 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from analysis.defaults import SHOWN, all_defaults
+from analysis.precompute import tasks
+from analysis.quality import (
+    NEAREST,
+    OUTSIDE,
+    RECOGNIZED,
+    EvaluateSettings,
+    sample_quality,
+    summary,
+)
+from analysis.store import Store
 from mpdit_core import BrokenRun, find_runs, load_run, preset
 from mpdit_core.config import TrainConfig
 from mpdit_core.data import digits
+from mpdit_core.errors import NoSuchWeights
 from mpdit_core.shipped import JUDGED_BY, climb, configs, ship
 from mpdit_core.training import train
 
@@ -93,3 +105,49 @@ def test_the_folder_is_small_and_holds_no_code():
     tracked = [path for path in files if not {".work", "state"} & set(path.parts)]
     assert {path.suffix for path in tracked} <= ENDINGS
     assert sum(path.stat().st_size for path in tracked) <= LARGEST
+
+
+def test_what_every_page_shows_first_is_stored_for_the_shipped_runs_and_nothing_else(shipped):
+    runs, defaults = list(shipped.values()), tuple(all_defaults())
+    store = Store(SHIPPED / "results")
+    assert tasks(runs, defaults, store.write_to) == []
+    asked = {
+        store.key(default.question, run, weights, default.settings)
+        for default in defaults
+        for weights in default.weights
+        for run in runs
+        if not default.runs or run.name in default.runs
+        if _has(run, weights)
+    }
+    assert {file.stem for file in store.write_to.glob("*.parquet")} == asked
+
+
+@pytest.mark.parametrize("name", "ABCDE")
+def test_samples_of_every_config_are_recognized_and_no_copies(shipped, name):
+    marks = _marks(shipped[name])
+    assert marks["samples", RECOGNIZED] >= 0.95
+    assert marks["held-out", RECOGNIZED] >= 0.97
+    assert marks["samples", NEAREST] >= marks["held-out", NEAREST]
+
+
+def test_the_best_samples_are_recognized_97_times_in_100_and_none_left_the_range(shipped):
+    every = {name: _marks(run) for name, run in shipped.items()}
+    assert max(marks["samples", RECOGNIZED] for marks in every.values()) >= 0.97
+    for marks in every.values():
+        assert marks["samples", NEAREST] >= marks["held-out", NEAREST]
+        assert marks["samples", OUTSIDE] == 0
+
+
+def _has(run, weights):
+    try:
+        run.checkpoint_sha256(weights)
+    except NoSuchWeights:
+        return False
+    return True
+
+
+def _marks(run):
+    """Means over the sampling seeds, without guidance, of what ships with the run."""
+    store = Store(SHIPPED / "results")
+    table = store.load(store.key(sample_quality, run, SHOWN, EvaluateSettings()))
+    return summary(table).set_index(["images", "statistic"])["value"]
