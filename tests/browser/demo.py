@@ -72,7 +72,7 @@ def alone(view: View) -> None:
 def long_work(view: View) -> None:
     question("What does a page do while it computes?")
     seed = view.number("seed", "Seed", 0, 99, 0, 1)
-    steps = view.choice("steps", "Steps", [1, 20, 100])
+    steps = view.choice("steps", "Steps", [1, 20, 100, 300])
     start = "button" if view.toggle("button", "Button first", False) else "now"
     fails = view.choice("fails", "Fails", ["no", "kindly", "badly"])
     settings = Wait(steps=steps, seed=seed, fails="" if fails == "no" else fails)
