@@ -120,7 +120,10 @@ def _settings(
         guidance = view.number("guidance", "Guidance", 0.0, 50.0, 1.0, 0.5, format="%.1f",
                                help="1 is none: the label's prediction alone.")  # fmt: skip
     with columns[1]:
-        sampler = view.choice("sampler", "Sampler", list(SAMPLERS), words=SAMPLERS.__getitem__)
+        first = InterventionSettings().sampler
+        sampler = view.choice(
+            "sampler", "Sampler", list(SAMPLERS), first, words=SAMPLERS.__getitem__
+        )
     with columns[2]:
         steps = view.number("steps", "Steps", 1, 1000, 25, 1)
     with columns[3]:

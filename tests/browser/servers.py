@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import ConsoleMessage, Page, TimeoutError, expect
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path(__file__).with_name("demo.py")
@@ -143,6 +144,19 @@ def settle(page: Page) -> None:
     app = page.locator('[data-testid="stApp"]')
     expect(app).to_have_attribute("data-test-script-state", re.compile("notRunning", re.I))
     page.wait_for_timeout(200)  # an address is completed one tick after the script
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick an option of a select box; its list closes when the page is drawn anew beneath it."""
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(6):
+        page.get_by_role("combobox", name=label).first.click()
+        with suppress(TimeoutError):
+            wanted.click(timeout=5000)
+            break
+    else:
+        raise AssertionError(f"{label} offers no {option}")
+    settle(page)
 
 
 def drawn(page: Page, place: int = 0) -> list[dict]:

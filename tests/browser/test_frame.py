@@ -4,7 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from servers import DEMO, drawn, settle
+from servers import DEMO, choose, drawn, settle
 
 pytestmark = pytest.mark.browser
 
@@ -14,13 +14,6 @@ CONTROLS = "t=500 branch=attn share=0.5 log=False labels=[0, 1] run=E"
 @pytest.fixture
 def demo(dashboard, five_runs):
     return dashboard(five_runs, DEMO)
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    """Pick an option of a select box."""
-    page.get_by_role("combobox", name=label).first.click()
-    page.get_by_role("option", name=option, exact=True).click()
-    settle(page)
 
 
 def press(page: Page, name: str) -> None:

@@ -1,15 +1,12 @@
 """The page of interventions in a real Chromium: before and after, the list, its link."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
-import torch
 from playwright.sync_api import Page, expect
 from servers import settle
 
 from analysis.interventions import InterventionSettings, intervened_samples
-from app.jobs import AT_ONCE
 from mpdit_core.interventions import parse_interventions
 from mpdit_core.runs import load_run
 
@@ -37,16 +34,6 @@ def rows_of(page: Page) -> dict:
     return page.locator(GRID).evaluate(script)
 
 
-@pytest.fixture
-def threads_of_the_dashboard() -> Iterator[None]:
-    """More threads sum in another order, and random weights make much of the last digit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // AT_ONCE))
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("threads_of_the_dashboard")
 def test_samples_before_and_after_stand_above_their_difference_and_the_list_can_be_changed(
     dashboard, visit, five_runs
 ):

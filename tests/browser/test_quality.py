@@ -1,9 +1,10 @@
 """The page Quality in a real Chromium, with tiny runs and few images, so that it samples fast."""
 
 import re
+from contextlib import suppress
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 from servers import drawn, settle
 
 from analysis.quality import EvaluateSettings, sample_quality
@@ -24,12 +25,13 @@ def address(dashboard, five_runs):
 def sampled(page: Page, title: str) -> None:
     """Press the buttons that say their cost until the figure of this title is there."""
     figure = page.locator(".gtitle", has_text=title).first
-    for _ in range(3):
-        button = page.get_by_role("button", name=re.compile(r"Sample up to [\d,]+ images, about"))
+    button = page.get_by_role("button", name=re.compile(r"Sample up to [\d,]+ images, about"))
+    for _ in range(6):
         expect(figure.or_(button).first).to_be_attached()
         if figure.count():
             break
-        button.first.click()
+        with suppress(TimeoutError):  # the page may have been drawn anew without it
+            button.first.click(timeout=5000)
         settle(page)
     expect(figure).to_be_attached()
     settle(page)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from servers import settle
+from servers import choose, settle
 
 pytestmark = pytest.mark.browser
 
@@ -45,8 +45,7 @@ def test_a_link_opens_another_claim_and_what_no_run_has_is_one_sentence(
         page.get_by_text("No run in view has what this claim is about: no rotation")
     ).to_be_visible()
     settle(page)
-    page.get_by_label("Claim drawn below").click()
-    page.get_by_role("option", name="SiLU", exact=True).click()
+    choose(page, "Claim drawn below", "SiLU")
     expect(page.locator(FIGURES)).to_have_count(3)
     settle(page)
     assert "claim=silu" in page.url

@@ -1,10 +1,12 @@
-"""Findings on the runs that ship: sentences from stored results, each a link to its view."""
+"""The runs that ship: findings and their links, and pages that have nothing left to compute."""
 
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect
+from servers import listed_pages, settle
 
 from app.components.findings import OPENS
 
@@ -37,9 +39,21 @@ def test_the_runs_page_opens_with_findings_and_each_opens_its_view(visit, dashbo
 
 
 def test_every_measure_opens_a_page_with_settings_it_has(visit, dashboard):
-    url = dashboard(SHIPPED).url
+    """Asked of one page at once; the interventions, which exclude each other, of the last one."""
+    asked: dict[str, dict[str, str]] = {}
     for path, settings in OPENS.values():
-        query = "&".join(f"{name}={value}" for name, value in settings("rotation").items())
-        page = visit(f"{url}/{path}?runs=rotation,scale-rotation&{query}")
-        expect(page.get_by_role("heading", level=2)).to_be_visible()
+        asked.setdefault(path, {}).update(settings("rotation"))
+    for path, settings in asked.items():
+        page = visit(f"{dashboard(SHIPPED).url}/{path}?runs=rotation&{urlencode(settings)}")
+        expect(page.locator(".js-plotly-plot").first).to_be_visible()
+        settle(page)
         expect(page.get_by_text("no setting called")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", listed_pages())
+def test_what_a_page_shows_first_of_the_shipped_runs_is_there_already(path, visit, dashboard):
+    page = visit(f"{dashboard(SHIPPED).url}/{path}")
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    settle(page)
+    waiting = page.get_by_text(re.compile("^(Computing|Not computed yet|Left out)"))
+    expect(waiting.filter(visible=True)).to_have_count(0)
