@@ -32,6 +32,7 @@ $(READY): requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install $(TORCH_ARGS) $(TORCH)
 	$(PIP) install -r requirements.txt
+	test ! -f pyproject.toml || $(PIP) install --no-deps --editable .
 	touch $@
 
 setup-test: $(TEST_READY)

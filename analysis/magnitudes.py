@@ -143,7 +143,10 @@ def growth_sentence(blocks: pd.DataFrame, where: str) -> str:
         each = f"most in {most}, least in {least}, {len(table)} runs in view"
     else:
         each = ", ".join(_factor(row) for _, row in table.iterrows())
-    change = f"From block 1 to {depth} the stream's magnitude is multiplied {where}"
+    ends = (
+        f"block 1 to {depth}" if table["blocks"].nunique() == 1 else "the first block to the last"
+    )
+    change = f"From {ends} the stream's magnitude is multiplied {where}"
     return f"{change} by {each} ({tokens})."
 
 

@@ -81,6 +81,8 @@ class Difference:
 def largest_difference(measures: pd.DataFrame) -> Difference | None:
     """Where do the runs differ most, as a share of the smaller value? None for fewer than two.
 
+    A measure whose ends are no further apart than twice their spread comes after all others.
+
     measures: run, measure, value (above 0), spread (nan where unknown)."""
     known = measures.dropna(subset=["value"])
     found = [
@@ -88,7 +90,9 @@ def largest_difference(measures: pd.DataFrame) -> Difference | None:
         for measure, rows in known.groupby("measure", sort=False)
         if rows["run"].nunique() > 1 and rows["value"].min() > 0
     ]
-    return max(found, key=lambda one: one.high_value / one.low_value, default=None)
+    return max(
+        found, key=lambda one: (one.beyond_spread, one.high_value / one.low_value), default=None
+    )
 
 
 def _difference(measure: str, rows: pd.DataFrame) -> Difference:

@@ -225,7 +225,7 @@ def initial_sentence(initial: pd.DataFrame, configs: Mapping[str, ModelConfig]) 
         "Config E is not magnitude-preserving at initialization, because zero gates shrink the "
         f"stream: to {branch:.3f} of its magnitude in a branch, {branch**2:.3f} in a block, "
         f"{float(last['stream_measured'].mean()):.3f} after {int(last['block'].iloc[0]) + 1} "
-        f"block{'s' if last['block'].iloc[0] else ''} (initial weights of {listed(shrinking)}, "
+        f"block{'s' if last['block'].iloc[0] else ''} (initial weights of {first}, "
         f"{tokens:,} tokens; claimed {_factor():.3f} and {_factor() ** 2:.3f})."
     )
 

@@ -92,7 +92,9 @@ class ModelConfig(Settings):
     @field_validator("block_modulation", "final_modulation", mode="before")
     @classmethod
     def _canonical_order(cls, value: Any) -> Any:
-        names = [value] if isinstance(value, str) else list(value)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple | set | frozenset):
+            raise ValueError(f"a list of signals is wanted; any subset of {', '.join(SIGNALS)}")
         unknown = [name for name in names if name not in SIGNALS]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no signal; any subset of {', '.join(SIGNALS)}")

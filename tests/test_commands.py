@@ -49,7 +49,7 @@ def test_every_promised_target_exists():
 def test_setup_installs_torch_alone_and_before_the_rest(clone):
     steps = make("-n", "setup", folder=clone).stdout.splitlines()
     installs = [step.split("install ")[1].strip() for step in steps if "pip" in step]
-    assert installs == ["torch==2.13.0", "-r requirements.txt"]
+    assert installs == ["torch==2.13.0", "-r requirements.txt", "--no-deps --editable ."]
 
 
 def test_setup_has_nothing_to_do_a_second_time_until_the_requirements_change(clone):

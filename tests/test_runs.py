@@ -29,6 +29,7 @@ from mpdit_core.runs.importing import import_run
 from mpdit_core.runs.inspecting import describe, health_lines
 from mpdit_core.runs.pickles import read_pickle
 from mpdit_core.training import train
+from tests.browser.small_runs import write_run
 
 FIXTURES = Path(__file__).parent / "fixtures" / "map-dit"
 CHECKPOINT = "checkpoints/0000400.pt"
@@ -532,3 +533,34 @@ def test_a_pickle_of_tensors_opens_as_it_was_saved(tmp_path):
         if name.startswith("torch"):
             write(content, tmp_path / "x.pt")
             assert str(read_pickle(tmp_path / "x.pt")) == str(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"block_modulation": None}, {"block_modulation": 5}, {"final_modulation": None},
+     {"classes": 10**30}],
+)  # fmt: skip
+def test_a_configuration_of_wrong_types_is_a_broken_run_beside_the_others(tmp_path, change):
+    for name in ("good", "bad"):
+        write_run(tmp_path, name, preset("A", depth=1, width=8, heads=1))
+    about = json.loads((tmp_path / "bad" / "run.json").read_text())
+    about["model"] |= change
+    (tmp_path / "bad" / "run.json").write_text(json.dumps(about))
+    bad, good = find_runs(tmp_path)
+    assert isinstance(bad, BrokenRun) and isinstance(good, Run)
+    assert str(bad.folder) in bad.reason
+
+
+def test_a_name_that_markdown_would_load_from_elsewhere_is_refused(tmp_path):
+    folder = write_run(tmp_path, "x", preset("A", depth=1, width=8, heads=1))
+    about = json.loads((folder / "run.json").read_text())
+    about["name"] = "![x](http://example.org/x.png)"
+    (folder / "run.json").write_text(json.dumps(about))
+    with pytest.raises(UnreadableRun, match="link or an image"):
+        load_run(folder)
+
+
+def test_a_pipe_among_the_weights_does_not_stop_the_reading(tmp_path):
+    folder = write_run(tmp_path, "x", preset("A", depth=1, width=8, heads=1))
+    os.mkfifo(folder / "weights" / "step_0000500.safetensors")
+    assert load_run(folder).steps == (0, 200, 400)

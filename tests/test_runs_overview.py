@@ -79,3 +79,13 @@ def test_a_distance_that_a_diverged_image_decides_is_not_a_number_of_the_table(r
     whole = with_quality(overview(runs), quality(outside=0.0)).set_index("run")
     assert whole.loc["E", FRECHET] == 4000.0
     assert "diverged" not in runs_table(whole.reset_index(), {}, ("A", "E"), "labels")
+
+
+def test_a_difference_within_the_spread_over_seeds_is_not_what_differs_most():
+    measures = pd.DataFrame(
+        [("A", "distance", 18.0, 2.0), ("E", "distance", 21.0, 3.0),
+         ("A", "loss", 1.00, math.nan), ("E", "loss", 1.01, math.nan)],
+        columns=["run", "measure", "value", "spread"],
+    )  # fmt: skip
+    found = largest_difference(measures)
+    assert found is not None and found.measure == "loss"

@@ -516,3 +516,10 @@ def test_latents_that_do_not_fit_together_are_refused_in_one_sentence(tmp_path, 
     with pytest.raises(BadData, match="should") as error:
         latents(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_no_run_keeps_what_it_holds(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 100, "loss": 1.0}\n')
+    with pytest.raises(AlreadyExists, match="is no run, and holds 'metrics.jsonl'"):
+        train(tmp_path, preset("A", depth=1, width=8, heads=1), TrainConfig(steps=2), digits())
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 100, "loss": 1.0}\n'

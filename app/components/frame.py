@@ -1,5 +1,6 @@
 """The words around the figures: question, answer, what a link asked for in vain, the link."""
 
+import re
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -8,6 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 from app.view import View, held_view
 
 _PLACES = "places of the link"
+_MARKS = re.compile(r"([\\`*_\[\]<>$~|:#])")
+"""What Markdown would act on: a note repeats what a link says, and a link may say anything."""
 
 
 def question(sentence: str) -> None:
@@ -67,4 +70,5 @@ def _address(query: str) -> str:
 def show_notes(place: DeltaGenerator, view: View) -> None:
     """What the link asked for and could not have, above the page."""
     if view.held.notes:
-        place.info("  \n".join(view.held.notes), icon=":material/link_off:")
+        notes = [_MARKS.sub(r"\\\1", note) for note in view.held.notes]
+        place.info("  \n".join(notes), icon=":material/link_off:")

@@ -127,7 +127,7 @@ def _side_by_side(
     table = _joined(results)
     marks, floor = marks_at(table), floors(table)
     with place:
-        drawn = f"{view.weights_name}, no guidance"
+        drawn = f"{view.weights_name}, no guidance, {_drawn(settings)}"
         answer(quality_sentence(marks, floor, FRECHET, drawn))
     full = _stored(view, runs, settings.model_copy(update=FULL))
     other = None if full is None else marks_at(full.table)

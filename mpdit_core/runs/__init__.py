@@ -1,6 +1,7 @@
 """Open runs of any known layout. A new layout: one file here, one line in `READERS`."""
 
 from pathlib import Path
+from types import ModuleType
 
 from mpdit_core.errors import MPDiTError, UnreadableRun
 from mpdit_core.runs import map_dit, native
@@ -23,9 +24,29 @@ def load_run(path: str | Path) -> Run:
         raise UnreadableRun(f"{folder} is no folder; a run is a folder with run.json in it")
     for reader in READERS:
         if reader.recognises(folder):
-            return reader.read(folder)
+            return _read(reader, folder)
     layouts = ", ".join(reader.LAYOUT for reader in READERS)
     raise UnreadableRun(f"{folder} is no run of a known layout ({layouts})")
+
+
+def _read(reader: ModuleType, folder: Path) -> Run:
+    """The run; whatever is wrong with its files in a way nobody thought of is a refusal too, so
+    that one folder does not hide the others."""
+    try:
+        run = reader.read(folder)
+    except (MPDiTError, OSError):
+        raise
+    except Exception as error:
+        raise UnreadableRun(
+            f"{folder} cannot be read: a file in it holds what it should not "
+            f"({type(error).__name__}: {str(error)[:120]})"
+        ) from error
+    if "](" in run.name:
+        raise UnreadableRun(
+            f"{folder} has a name with ]( in it, which a page would show as a link or an image; "
+            "change the name in run.json"
+        )
+    return run
 
 
 def find_runs(path: str | Path) -> list[Run | BrokenRun]:

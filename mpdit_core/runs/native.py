@@ -95,7 +95,8 @@ def steps_in(folder: Path) -> dict[int, Path]:
     """Step -> step_*.safetensors of a folder, ascending."""
     found = {}
     for file in folder.glob("step_*.safetensors"):
-        if match := re.fullmatch(r"step_(\d+)\.safetensors", file.name):
+        match = re.fullmatch(r"step_(\d+)\.safetensors", file.name)
+        if match and file.is_file():  # a pipe would never end
             found[int(match[1])] = file
     return dict(sorted(found.items()))
 
@@ -103,7 +104,7 @@ def steps_in(folder: Path) -> dict[int, Path]:
 def _averages_in(folder: Path) -> dict[float, dict[int, Path]]:
     found = {}
     for inner in sorted(folder.glob("sigma_*")):
-        if match := re.fullmatch(r"sigma_(\d*\.\d+)", inner.name):
+        if match := re.fullmatch(r"sigma_(0?\.\d+)", inner.name):
             found[float(match[1])] = steps_in(inner)
     return {sigma: steps for sigma, steps in found.items() if steps}
 

@@ -51,10 +51,13 @@ class RunWriter:
         """Start a new folder, or bring `state` to where an earlier process stopped; then hold it.
 
         Raises InvalidConfig if the folder holds a run of another configuration, AlreadyExists if
-        another process trains in it. A run that raises Diverged is marked as diverged."""
+        another process trains in it or it holds something else. A run that raises Diverged is
+        marked as diverged."""
         file = self.folder / "run.json"
         if file.exists():
             self._refuse_another_run(read_json(file))
+        else:
+            self._refuse_what_is_no_run()
         with self._held():
             self._take_up(state)
             try:
@@ -91,6 +94,17 @@ class RunWriter:
         if state.step < steps:
             self._mark("training")
         self._cut_log(state.step)
+
+    def _refuse_what_is_no_run(self) -> None:
+        """run.json is the first file of a run, after the lock in state/."""
+        inside = self.folder.iterdir() if self.folder.is_dir() else ()
+        others = sorted(
+            path.name for path in inside if path.name != "state" and path.name[0] != "."
+        )
+        if others:
+            raise AlreadyExists(
+                f"{self.folder} is no run, and holds {others[0]!r}; name a new or empty folder"
+            )
 
     def _refuse_another_run(self, found: dict[str, Any]) -> None:
         for part in ("model", "training", "data"):
