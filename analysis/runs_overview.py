@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.quality_answers import undiverged
 from mpdit_core.config import LADDER_FLAGS
+from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run
 from mpdit_core.runs.shapes import parameter_count
 
@@ -44,6 +45,15 @@ def _last(curves: pd.DataFrame, part: str) -> float:
     return float(values.iloc[-1]) if len(values) else float("nan")
 
 
+def log_trouble(run: Run) -> str:
+    """Why the run's log cannot be read, one sentence, or ""; its weights can be looked at."""
+    try:
+        run.metrics()
+    except MPDiTError as error:
+        return str(error)
+    return ""
+
+
 def learning_curves_of(run: Run) -> pd.DataFrame:
     """The run's log: one row per (step, part), steps ascending.
 
@@ -51,7 +61,7 @@ def learning_curves_of(run: Run) -> pd.DataFrame:
     error of the noise, no unit; training is a running mean over about 50 batches)."""
     rows = [
         (run.name, line["step"], part, float(line[name]))
-        for line in run.metrics()
+        for line in ([] if log_trouble(run) else run.metrics())
         for name, part in LOSSES.items()
         if line.get(name) is not None
     ]

@@ -11,6 +11,9 @@ Signal = Literal["scale", "shift", "rotation", "gate"]
 SIGNALS: tuple[Signal, ...] = ("scale", "shift", "rotation", "gate")
 """In the order in which they are applied: three before the branch, the gate after it."""
 
+MOST_TOKENS = 256**2
+"""Their positions are computed when a run is read, so that a mistaken size must not fill memory."""
+
 LADDER_FLAGS = (
     "cosine_attention",
     "weight_normalization",
@@ -106,6 +109,11 @@ class ModelConfig(Settings):
     def _fits_together(self) -> Self:
         if self.size % self.patch:
             raise ValueError(f"size {self.size} is no multiple of patch {self.patch}")
+        if self.tokens > MOST_TOKENS:
+            raise ValueError(
+                f"size {self.size} in patches of {self.patch} are {self.tokens:,} tokens; at most "
+                f"{MOST_TOKENS:,} are possible"
+            )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.width % 4:

@@ -19,6 +19,7 @@ from mpdit_core.data import digits
 from mpdit_core.ema import reconstruct
 from mpdit_core.errors import (
     AlreadyExists,
+    InvalidConfig,
     MPDiTError,
     NoSuchWeights,
     UnreadableRun,
@@ -564,3 +565,8 @@ def test_a_pipe_among_the_weights_does_not_stop_the_reading(tmp_path):
     folder = write_run(tmp_path, "x", preset("A", depth=1, width=8, heads=1))
     os.mkfifo(folder / "weights" / "step_0000500.safetensors")
     assert load_run(folder).steps == (0, 200, 400)
+
+
+def test_a_size_whose_positions_would_fill_memory_is_refused():
+    with pytest.raises(InvalidConfig, match="at most 65,536"):
+        preset("A", size=20000, patch=1)

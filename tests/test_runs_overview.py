@@ -13,6 +13,7 @@ from analysis.runs_overview import (
     TRAINING,
     largest_difference,
     learning_curves_of,
+    log_trouble,
     overview,
     with_quality,
 )
@@ -89,3 +90,17 @@ def test_a_difference_within_the_spread_over_seeds_is_not_what_differs_most():
     )  # fmt: skip
     found = largest_difference(measures)
     assert found is not None and found.measure == "loss"
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "[]", '{"loss": 1.0}', '{"step": 1, "loss": "b"}', '{"step": 1, "loss": [1]}',
+             '{"step": 1, "loss": ' + "9" * 400 + "}", "[" * 200_000]
+)  # fmt: skip
+def test_a_log_with_an_odd_line_is_told_and_hides_no_other_run(tmp_path, line):
+    good, bad = (load_run(write_run(tmp_path, name, ladder()["A"])) for name in ("good", "bad"))
+    log = bad.folder / "metrics.jsonl"
+    log.write_text(line + "\n" + log.read_text())
+    assert "line 1 is no" in log_trouble(bad)
+    table = overview([good, bad]).set_index("run")
+    assert math.isfinite(table.loc["good", "train_loss"])
+    assert math.isnan(table.loc["bad", "train_loss"])

@@ -12,6 +12,7 @@ from analysis.question import Question
 from analysis.runs_overview import (
     Difference,
     largest_difference,
+    log_trouble,
     overview,
     with_quality,
 )
@@ -57,6 +58,9 @@ def page(view: View) -> None:
 def _tell_broken(view: View) -> None:
     for broken in view.library.unusable:
         st.warning(f"{broken.name} is not shown: {broken.reason}")
+    for run in view.library.runs:
+        if reason := log_trouble(run):
+            st.warning(f"{run.name} is shown without its training log: {reason}")
 
 
 def _ordered(view: View, table: pd.DataFrame) -> pd.DataFrame:

@@ -118,8 +118,25 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise UnreadableRun(f"{file} line {number} is no JSON") from None
+            continue
+        if not _is_row(row):
+            raise UnreadableRun(
+                f"{file} line {number} is no row of a log: an object with a whole step, and numbers"
+            )
+        rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """step and numbers, null where one is missing; a whole number of any length is none."""
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return False
+    numbers = [value for value in row.values() if value is not None]
+    return all(
+        isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+        for value in numbers
+    )
