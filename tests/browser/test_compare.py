@@ -52,8 +52,8 @@ def test_last_against_first_and_a_click_that_goes_to_a_place(dashboard, visit, f
     assert all(data[6] <= ratio <= data[7] for ratio, data in found)
     click_mark(page, 3, len(found))
     statistic, branch, block, t = found[3][1][:4]
-    settle(page)
     page.wait_for_url(re.compile(rf"of={statistic}\b"))
+    settle(page)  # the address is there before the map
     assert f"branch={branch}&block={block}&t={t}" in page.url
     cells = next(trace for trace in told(page, 1) if trace["name"] == "cells")
     chosen = [data for data in cells["data"] if data[:2] == [block, t]]

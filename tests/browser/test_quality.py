@@ -50,7 +50,8 @@ def test_runs_stand_side_by_side_and_a_click_on_a_sweep_shows_its_samples(
 ):
     page = visit(address)
     sampled(page, "Fréchet distance over training")
-    expect(page.get_by_text("Fréchet distance (EMA 10 %, no guidance): lowest")).to_be_visible()
+    drawn_by = "EMA 10 %, no guidance, DPM-Solver++, 1 steps"
+    expect(page.get_by_text(f"Fréchet distance ({drawn_by}): lowest")).to_be_visible()
     first = {trace["name"]: trace for trace in traces(page, "Quality of samples")}
     table = sample_quality(load_run(five_runs / "E"), "ema-0.100", SETTINGS)
     marks = marks_at(table).set_index("statistic")["value"]
