@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.attention import CONFIDENCE, logit_reach
+from mpdit_core.words import capital
 
 SMALL = 0.001
 """Entropies in nats below which their digits say nothing."""
@@ -36,7 +37,7 @@ def _focused(rows: pd.DataFrame, when: str) -> str:
         return f"The table holds no finite entropy {when}, so it cannot tell."
     lowest = finite.loc[finite["entropy"].idxmin()]
     return (
-        f"{_capital(when)} the most focused head is head {lowest['head'] + 1} of block "
+        f"{capital(when)} the most focused head is head {lowest['head'] + 1} of block "
         f"{lowest['block'] + 1} in {lowest['run']}: entropy {_with_interval(lowest)} of at most "
         f"{lowest['entropy_most']:.3g} nats ({lowest['n']} images)."
     )
@@ -59,7 +60,7 @@ def _reached(heads: pd.DataFrame) -> str:
     clauses = [_bounded(bounded)] if len(bounded) else []
     clauses += [_free(free)] if len(free) else []
     images = f"{top['n'].min()} images at each timestep"
-    return f"{_capital('; '.join(clauses))} ({images})."
+    return f"{capital('; '.join(clauses))} ({images})."
 
 
 def _bounded(top: pd.DataFrame) -> str:
@@ -82,7 +83,3 @@ def _free(top: pd.DataFrame) -> str:
 
 def _largest(row: pd.Series) -> str:
     return f"{row['logit_largest']:.3g}"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

@@ -53,7 +53,7 @@ def channel_concentration(
         for where, sums in _places(run, weights, settings)
         for row in _concentration(sums)
     ]
-    return _named(pd.DataFrame(rows), run, weights)
+    return of_run(pd.DataFrame(rows), run, weights)
 
 
 @question(version=1)
@@ -70,7 +70,7 @@ def top_channels(run: Run, weights: Weights | str, settings: ChannelSettings) ->
     rows = [
         {**where, **row} for where, sums in _places(run, weights, settings) for row in _ranked(sums)
     ]
-    return _named(pd.DataFrame(rows), run, weights)
+    return of_run(pd.DataFrame(rows), run, weights)
 
 
 DEFAULTS = (
@@ -91,10 +91,6 @@ def place_of(point: PointInfo, timestep: int) -> dict[str, Any]:
     return {
         "block": point.place, "branch": point.branch, "point": point.word, "timestep": timestep,
     }  # fmt: skip
-
-
-def _named(table: pd.DataFrame, run: Run, weights: Weights | str) -> pd.DataFrame:
-    return of_run(table, run, weights)
 
 
 def _concentration(sums: Reduced) -> Iterator[dict[str, Any]]:

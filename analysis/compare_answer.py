@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.compare import STATISTICS
 from analysis.compare_difference import CONFIDENCE
-from mpdit_core.words import listed
+from mpdit_core.words import capital, listed
 
 BRANCHES = {"attn": "attention", "mlp": "MLP"}
 Names = tuple[str, str]
@@ -131,7 +131,7 @@ def place_sentence(row: pd.Series, names: Names) -> str:
     """One place in full; row: of `differences` `with_words`."""
     clear = "" if row["clear"] else " (not clear of chance)"
     return (
-        f"{row['words'][0].upper()}{row['words'][1:]}: {names[1]} has {_ratio(row)} "
+        f"{capital(row['words'])}: {names[1]} has {_ratio(row)} "
         f"what {names[0]} has{clear}; {row['said']}; "
         f"{row['n']} pairs."
     )

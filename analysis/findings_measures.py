@@ -1,6 +1,6 @@
 """The measures that `analysis.findings` compares, each read from a table that some page shows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from analysis.probing import ProbeSettings
 from analysis.quality import RECOGNIZED, sample_quality
 from analysis.quality_sweeps import QUICK
 from analysis.token_mean import TokenMeanSettings, token_mean
+from mpdit_core.config import ModelConfig
+from mpdit_core.interventions import AnyIntervention
 
 AT = 499
 """The timestep in the middle, where a measure speaks of one."""
@@ -150,6 +152,27 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def _change(
+    name: str,
+    change: tuple[AnyIntervention, ...],
+    part: str,
+    applies: Callable[[ModelConfig], bool],
+) -> Measure:
+    """What becomes of a run's samples without a part of it."""
+    return Measure(
+        name,
+        tuple((intervened_samples, InterventionSettings(interventions=i)) for i in ((), change)),
+        misread_after,
+        lambda run, _, after, before: (
+            f"Without {part}, {_percent(after)} of {run}'s samples are not recognized, with it "
+            f"{_percent(before)}"
+        ),
+        "images",
+        within=True,
+        applies=applies,
+    )
+
+
 MEASURES = (
     Measure(
         "growth of the stream",
@@ -221,34 +244,13 @@ MEASURES = (
         "images",
         within=True,
     ),
-    Measure(
-        "skipping the MLP of block 3",
-        tuple(
-            (intervened_samples, InterventionSettings(interventions=change))
-            for change in ((), NO_THIRD_MLP)
-        ),
-        misread_after,
-        lambda a, _, x, y: (
-            f"Without the MLP of block 3, {_percent(x)} of {a}'s samples are not "
-            f"recognized, with it {_percent(y)}"
-        ),
-        "images",
-        within=True,
+    _change(
+        "skipping the MLP of block 3", NO_THIRD_MLP, "the MLP of block 3",
+        lambda config: config.depth >= 3,
     ),
-    Measure(
-        "leaving out the rotation",
-        tuple(
-            (intervened_samples, InterventionSettings(interventions=change))
-            for change in ((), NO_ROTATION)
-        ),
-        misread_after,
-        lambda a, _, x, y: (
-            f"Without its rotation, {_percent(x)} of {a}'s samples are not "
-            f"recognized, with it {_percent(y)}"
-        ),
-        "images",
-        within=True,
-        applies=lambda config: "rotation" in config.block_modulation,
+    _change(
+        "leaving out the rotation", NO_ROTATION, "its rotation",
+        lambda config: "rotation" in config.block_modulation,
     ),
-)
+)  # fmt: skip
 """All of them, as pages ask for their tables at first."""

@@ -12,6 +12,7 @@ from scipy import stats
 
 from analysis.interventions import UNREADABLE
 from mpdit_core.interventions.intervention import Intervention
+from mpdit_core.words import capital
 
 CONFIDENCE = 0.95
 GRID = 10
@@ -114,7 +115,7 @@ def _factors(pairs: pd.DataFrame) -> pd.DataFrame:
 def names_of(interventions: Sequence[Intervention]) -> str:
     """All of them in words; the start of a sentence."""
     words = "; ".join(one.name for one in interventions) or "nothing changed"
-    return words[0].upper() + words[1:]
+    return capital(words)
 
 
 def change_sentence(

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.quality import FRECHET, KERNEL, NEAREST, OUTSIDE, RECOGNIZED
 from mpdit_core.runs import Run
 from mpdit_core.runs.shapes import parameter_count
-from mpdit_core.words import listed
+from mpdit_core.words import capital, listed
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def quality_sentence(
     first, last = own.iloc[0], own.iloc[-1]
     counted = f"{first['seeds']} sampling seeds of {first['n']} images, ± their standard deviation"
     real = f"{mark.floor} have {mark.number(floor.get(statistic, math.nan))} ({counted})"
-    name = f"{mark.title[0].upper()}{mark.title[1:]} ({drawn})"
+    name = f"{capital(mark.title)} ({drawn})"
     if len(own) == 1:
         return f"{name} of samples of {first['run']}: {_spread_of(mark, first)}; {real}."
     ends = ("highest", "lowest") if mark.better == "high" else ("lowest", "highest")

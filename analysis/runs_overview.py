@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -47,11 +48,15 @@ def _last(curves: pd.DataFrame, part: str) -> float:
 
 def log_trouble(run: Run) -> str:
     """Why the run's log cannot be read, one sentence, or ""; its weights can be looked at."""
+    return _log(run)[1]
+
+
+def _log(run: Run) -> tuple[list[dict[str, Any]], str]:
+    """The lines of the log, or none and why."""
     try:
-        run.metrics()
+        return run.metrics(), ""
     except MPDiTError as error:
-        return str(error)
-    return ""
+        return [], str(error)
 
 
 def learning_curves_of(run: Run) -> pd.DataFrame:
@@ -61,7 +66,7 @@ def learning_curves_of(run: Run) -> pd.DataFrame:
     error of the noise, no unit; training is a running mean over about 50 batches)."""
     rows = [
         (run.name, line["step"], part, float(line[name]))
-        for line in ([] if log_trouble(run) else run.metrics())
+        for line in _log(run)[0]
         for name, part in LOSSES.items()
         if line.get(name) is not None
     ]

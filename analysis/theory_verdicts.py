@@ -23,7 +23,7 @@ from analysis.theory_claims import (
 )
 from mpdit_core.config import ModelConfig
 from mpdit_core.layers import STREAM_BALANCE
-from mpdit_core.words import listed
+from mpdit_core.words import capital, listed
 
 HOLDS, NEAR, DEPARTS, BROKEN = "holds", "roughly", "departs", "broken"
 UNCLAIMED, UNSEEN, NOT_FINITE = "not claimed", "not seen", "not finite"
@@ -177,7 +177,7 @@ def answer_sentence(found: pd.DataFrame) -> str:
         return "No claim can be checked on the runs in view, so the table cannot tell."
     exact = _broken(broken) if len(broken) else "every exact claim that applies holds"
     if expected.empty:
-        return f"{exact[0].upper()}{exact[1:]}."
+        return f"{capital(exact)}."
     worst = expected.loc[expected.groupby("run", sort=False)["departure"].idxmax()]
     groups = [
         (rows["departure"].max(), claim, rows) for claim, rows in worst.groupby("claim", sort=False)

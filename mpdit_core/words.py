@@ -3,6 +3,15 @@
 from collections.abc import Iterable
 
 
+def capital(text: str) -> str:
+    """The text as a sentence begins.
+
+    >>> capital("t = 500, EMA"), capital("")
+    ('T = 500, EMA', '')
+    """
+    return text[:1].upper() + text[1:]
+
+
 def listed(things: Iterable[object]) -> str:
     """Several things in a sentence; nothing of none.
 

@@ -19,10 +19,11 @@ from analysis.defaults import all_defaults
 from analysis.quality_sweeps import LARGEST_ERROR
 from analysis.report import writing
 from analysis.report.chapters import PARTS
-from analysis.report.files import file_names, spread_out
+from analysis.report.files import file_names
 from analysis.report.writing import Wanted, write_report
 from analysis.samples import STRIP, sampled_images
 from analysis.store import Store
+from analysis.tables import spread_out
 from app import cli
 from app.commands.choosing import chosen_weights
 from app.library import read_library

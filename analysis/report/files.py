@@ -6,14 +6,13 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from analysis.tables import spread_out
 from mpdit_core.errors import AlreadyExists
 from mpdit_core.runs.files import write_atomically, write_json
 
@@ -97,19 +96,3 @@ def _earlier(folder: Path) -> set[str]:
 def _of_a_report(name: str) -> bool:
     """Whether a report may have written it: nobody's list makes us remove anything else."""
     return re.fullmatch(rf"(?:(?:{TABLES}|{FIGURES})/)?[\w][\w.-]*", name) is not None
-
-
-def spread_out(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column for every item of its lists, as a spreadsheet can read it."""
-    for name in [name for name in table if _holds_lists(table[name])]:
-        lists = [[] if item is None else list(item) for item in table[name]]
-        items = pd.DataFrame(lists, index=table.index)
-        table = table.drop(columns=name).join(items.add_prefix(f"{name} "))
-    return table
-
-
-def _holds_lists(column: pd.Series) -> bool:
-    def is_list(item: Any) -> bool:
-        return isinstance(item, list | tuple | np.ndarray)
-
-    return column.dtype == object and any(map(is_list, column))

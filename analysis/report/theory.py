@@ -19,6 +19,7 @@ from analysis.theory_verdicts import (
     verdicts,
 )
 from analysis.theory_weights import GradientSettings, RowSettings, gradient_angles, row_norms
+from mpdit_core.words import capital
 
 TOKENS = asked(theory, TheorySettings())
 INITIAL = asked(theory, TheorySettings(), name="theory-initial", weights=("initial",))
@@ -107,7 +108,7 @@ def _drawn(
 
 def _claim(claim: Claim, shown: Shown) -> Figure:
     (rows, grey, both, _), drawing, (where, words) = _drawn(claim, shown)
-    title = f"{_title(claim)}: {where}"
+    title = f"{capital(claim.short)}: {where}"
     return claim_panels(rows, grey, both, drawing, title, words)
 
 
@@ -124,10 +125,6 @@ def _no_measure(claim: Claim, shown: Shown) -> str:
     return "The claim assumes nothing that could be measured."
 
 
-def _title(claim: Claim) -> str:
-    return claim.short[0].upper() + claim.short[1:]
-
-
 def _distribution(shown: Shown) -> Figure:
     table = shown.table(HISTOGRAM)
     block = int(table["block"].max()) // 2
@@ -140,10 +137,11 @@ def _distribution(shown: Shown) -> Figure:
 
 def _chapters(claim: Claim) -> tuple[Chapter, Chapter]:
     return (
-        Chapter(f"theory-{claim.name}", _title(claim), (TOKENS,), partial(_claim, claim),
+        Chapter(f"theory-{claim.name}", capital(claim.short), (TOKENS,), partial(_claim, claim),
                 beside=BESIDE, lacking=partial(_unclaimed, claim)),
-        Chapter(f"theory-{claim.name}-assumption", f"{_title(claim)}: the assumption", (TOKENS,),
-                partial(_assumption, claim), beside=BESIDE, lacking=partial(_no_measure, claim)),
+        Chapter(f"theory-{claim.name}-assumption", f"{capital(claim.short)}: the assumption",
+                (TOKENS,), partial(_assumption, claim), beside=BESIDE,
+                lacking=partial(_no_measure, claim)),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What the words of a command line mean: runs, weights, lists of numbers, files of tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,18 +22,31 @@ def runs_in(folders: Sequence[Path]) -> list[Run]:
     """Every readable run in and below the folders; the others are named on stderr.
 
     Raises UnreadableRun where a folder does not exist or none holds a run."""
-    runs: list[Run] = []
+    refuse_missing(folders)
+    found = [each for folder in folders for each in find_runs(folder)]
+    runs = [each for each in found if isinstance(each, Run)]
+    left_out(each.reason for each in found if isinstance(each, BrokenRun))
+    refuse_none(runs, folders)
+    return runs
+
+
+def refuse_missing(folders: Sequence[Path]) -> None:
+    """Raises UnreadableRun for the first folder that does not exist."""
     for folder in folders:
         if not folder.is_dir():
             raise UnreadableRun(f"There is no folder {folder}; name a run or a folder of runs")
-        for found in find_runs(folder):
-            if isinstance(found, BrokenRun):
-                typer.echo(f"Left out: {found.reason}", err=True)
-            else:
-                runs.append(found)
+
+
+def left_out(reasons: Iterable[str]) -> None:
+    """Say on stderr why folders that look like runs are none."""
+    for reason in reasons:
+        typer.echo(f"Left out: {reason}", err=True)
+
+
+def refuse_none(runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    """Raises UnreadableRun where there are no runs."""
     if not runs:
         raise UnreadableRun(f"There is no readable run in {', '.join(map(str, folders))}")
-    return runs
 
 
 def numbers(text: str, what: str) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ from analysis.report.chapters import PARTS
 from analysis.report.writing import Wanted, write_report
 from analysis.store import store_for
 from app.commands.bars import shown_progress
-from app.commands.choosing import chosen_weights
+from app.commands.choosing import chosen_weights, left_out, refuse_missing, refuse_none
 from app.library import SHIPPED, read_library
-from mpdit_core.errors import InvalidConfig, UnreadableRun
+from mpdit_core.errors import InvalidConfig
 
 
 def report_runs(
@@ -20,15 +20,11 @@ def report_runs(
 ) -> None:
     """Write the report, and say where it is and what it leaves out."""
     parts = _chosen(pages)
-    for folder in folders:
-        if not folder.is_dir():
-            raise UnreadableRun(f"There is no folder {folder}; name a run or a folder of runs")
+    refuse_missing(folders)
     library = read_library(tuple(folders))
     unusable = tuple((each.name, each.reason) for each in library.unusable)
-    for _, reason in unusable:
-        typer.echo(f"Left out: {reason}", err=True)
-    if not library.runs:
-        raise UnreadableRun(f"There is no readable run in {', '.join(map(str, folders))}")
+    left_out(reason for _, reason in unusable)
+    refuse_none(library.runs, folders)
     reported = {run.name: str(chosen_weights(run, weights)) for run in library.runs}
     wanted = Wanted(library.runs, reported, parts, unusable, sampling)
     with shown_progress():

@@ -38,6 +38,7 @@ from analysis.magnitudes import labels_in_words
 from app.components import Results, View, answer, built, empty, question, results_of, show
 from mpdit_core.config import ModelConfig
 from mpdit_core.runs import Run
+from mpdit_core.words import capital
 
 SOURCES = {"noised": "noised images", "trajectory": "sampler's path"}
 PATH_COST = "Follow the sampler's own path of each run, about 5 s a run"
@@ -138,7 +139,7 @@ def _heads(view: View, heads: Results, chosen: Chosen, how: tuple[str, str]) -> 
     name, arranged = how
     shown = SHOWN[name]
     limit = float(heads.table[[shown.column, shown.most]].max().max())
-    subject = f"{shown.words[0].upper()}{shown.words[1:]}"
+    subject = capital(shown.words)
     if arranged == "heads":
         drawn, t = at_nearest(heads.table, chosen.timestep)
         first, _ = at_nearest(heads.table, 0)

@@ -38,6 +38,7 @@ from analysis.probing import ProbeSettings
 from app.components import Results, View, answer, built, empty, guarded, question, show
 from app.components.compare_sides import Sides, both_results, chosen_sides, named_sides
 from app.components.results import results_of
+from mpdit_core.words import capital
 
 LISTS = {"each": "the largest of every statistic", "all": "the largest of all"}
 SHOWN = 15
@@ -177,7 +178,7 @@ def _place(view: View, sides: Sides, table: pd.DataFrame, parts: tuple[Results, 
     with left:
         everything = table.loc[table["statistic"] == statistic, "ratio"]
         name = STATISTICS[statistic].words
-        title = f"{name[0].upper()}{name[1:]}, {BRANCHES[branch]}"
+        title = f"{capital(name)}, {BRANCHES[branch]}"
         figure = built(ratio_map, rows, everything, (block, t), sides.names, title)
         show(figure, rows, MAP, parts, definition=MAP_WORDS, formula=FORMULA,
              select=lambda: _cell_clicked(view))  # fmt: skip
@@ -201,7 +202,7 @@ def _tokens(view: View, sides: Sides, point: str, cell: tuple[str, int, int]) ->
     tokens = at(named_sides(parts, sides.names), timestep=timestep, point=point, branch=branch)
     tokens = distribution(tokens[tokens["block"] == block])
     words = place_words(branch, block)
-    title = f"{words[0].upper()}{words[1:]}, t = {timestep}"
+    title = f"{capital(words)}, t = {timestep}"
     figure = built(side_histogram, tokens, side_styles(sides.names, sides.runs), title)
     show(figure, tokens, "tokens", parts,
          definition=HISTOGRAM.format(QUANTITIES[point]))  # fmt: skip

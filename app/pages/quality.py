@@ -57,6 +57,7 @@ from app.components.cards import seconds_in_words
 from app.components.learning import learning
 from app.components.quality_tabs import copies, losses
 from mpdit_core.runs import Run
+from mpdit_core.words import capital
 
 FULL = {"sampler": EvaluateSettings().sampler, "steps": EvaluateSettings().steps}
 MODULATION = "modulation"
@@ -186,7 +187,7 @@ def _sweep(
     table = _joined(results)
     marks, floor = marks_at(table), floors(table)
     st.markdown(sweep_sentence(sweep.spoken_of(marks), statistic, sweep.where, sweep.name))
-    title = f"{_capital(MARKS[statistic].title)} over {sweep.name}, {_drawn(settings)}"
+    title = f"{capital(MARKS[statistic].title)} over {sweep.name}, {_drawn(settings)}"
     figure = built(sweep_panels, marks, statistic, floor, sweep, title)
     chosen = _chosen(view, points, over)
     ringed(figure, chosen.run.name, str(chosen.columns["line"]), float(str(chosen.columns["at"])))
@@ -247,7 +248,7 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
     table = _joined(results)
     marks, floor = marks_at(table), floors(table)
     st.markdown(parameters_sentence(runs, marks, statistic))
-    title = f"{_capital(MARKS[statistic].title)} against parameters, {_drawn(settings)}"
+    title = f"{capital(MARKS[statistic].title)} against parameters, {_drawn(settings)}"
     figure = built(quality_by_parameters, marks, statistic, floor, title)
     show(figure, marks, "parameters", results, definition=PARAMETERS, formula=FORMULA)
     rows = modulation_table(runs, marks)
@@ -279,7 +280,3 @@ def _joined(results: list[Results]) -> pd.DataFrame:
 
 def _drawn(settings: EvaluateSettings) -> str:
     return f"DPM-Solver++, {settings.steps} steps"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

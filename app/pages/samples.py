@@ -12,6 +12,7 @@ from analysis.samples import (
     pixel_correlations,
     sampled_images,
 )
+from analysis.tables import spread_out
 from app.components import View, answer, question, results_of, scrolling, show
 from mpdit_core.sampling import SAMPLERS
 
@@ -49,7 +50,8 @@ def page(view: View) -> None:
         answer(_answer(shown))
     with scrolling("samples-grid"):
         figure = samples_grid(shown, grey, title)
-        show(figure, spread_out(shown), "samples", results, definition=DEFINITION, formula=FORMULA)
+        pixels = spread_out(shown.rename(columns={"pixels": "pixel"}))
+        show(figure, pixels, "samples", results, definition=DEFINITION, formula=FORMULA)
     st.download_button(
         "PNG of this grid",
         lambda: samples_png(shown, grey, title),
@@ -134,9 +136,3 @@ def _answer(shown: pd.DataFrame) -> str:
     if len(pairs) == 1:
         return f"At {moment} the images of {most.run} and {most.other} have a {value[1:-1]}."
     return f"{first} {value}, {least.run} and {least.other} least ({least.value:.2f})."
-
-
-def spread_out(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with one column a pixel, as a spreadsheet can read it."""
-    pixels = pd.DataFrame(table["pixels"].tolist(), index=table.index)
-    return table.drop(columns="pixels").join(pixels.add_prefix("pixel "))

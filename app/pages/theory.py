@@ -37,6 +37,7 @@ from analysis.theory_verdicts import (
 from analysis.theory_weights import GradientSettings, RowSettings, gradient_angles, row_norms
 from app.components import Results, View, answer, built, empty, part, question, results_of, show
 from app.components.claims_table import claims_table
+from mpdit_core.words import capital
 
 SOURCES = {"noised": "held-out images", "trajectory": "the sampler's path"}
 PATH_COST = "Follow the sampler's own path of each run, about 10 s a run"
@@ -137,7 +138,9 @@ def _figures(view: View, claim: Claim, tables: Tables, histogram: Results | None
         part for part in (_piece_words(piece), FORMS[form] if form else "", moment) if part
     )
     used = [main] if compared is None else [main, compared]
-    figure = built(claim_panels, rows, grey, shown, drawing, f"{_title(claim)}: {where}", words)
+    figure = built(
+        claim_panels, rows, grey, shown, drawing, f"{capital(claim.short)}: {where}", words
+    )
     drawn = rows if grey is None else pd.concat([rows, grey], ignore_index=True)
     definition = f"{claim.words}. Assumes {claim.assumption}."
     show(figure, drawn, "claim", used, definition=definition, formula=claim.formula)
@@ -188,10 +191,6 @@ def _piece_words(piece: tuple[str, str]) -> str:
     if part in ("out", "up", "down"):
         return PARTS[part]
     return f"{BRANCHES[branch]}, {PARTS[part]}" if part else BRANCHES[branch]
-
-
-def _title(claim: Claim) -> str:
-    return claim.short[0].upper() + claim.short[1:]
 
 
 def _at_timestep(

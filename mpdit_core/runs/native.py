@@ -132,7 +132,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    """step and numbers, null where one is missing; a whole number of any length is none."""
+    """An object with a whole step, whose values are null or numbers that a float can hold."""
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         return False
     numbers = [value for value in row.values() if value is not None]
