@@ -92,11 +92,11 @@ def compared_losses(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     )
 
 
-def losses_sentence(table: pd.DataFrame, reference: str) -> str:
-    """Where a run's loss departs most from the reference's, in words."""
-    means = mean_losses(table)
+def losses_sentence(means: pd.DataFrame, compared: pd.DataFrame, reference: str) -> str:
+    """Where a run's loss departs most from the reference's, in words.
+
+    means: `mean_losses`; compared: `compared_losses` with the reference."""
     n = int(means["n"].min())
-    compared = compared_losses(table, reference)
     apart = compared[(compared["low"] > 1) | (compared["high"] < 1)]
     if compared.empty:
         own = means[means["run"] == reference].sort_values("value")

@@ -9,11 +9,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -28,6 +28,8 @@ from mpdit_core.runs.files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
     from mpdit_core.runs import Run, Weights
+
+T = TypeVar("T")
 
 _METADATA = b"mpdit"
 _DAMAGED = (OSError, ValueError, KeyError, pa.ArrowException)
@@ -59,18 +61,21 @@ class Store:
 
     def load(self, key: str) -> pd.DataFrame | None:
         """The stored table, or None where there is none; a damaged file counts as none."""
-        for path in self._files(key):
-            try:
-                return pq.read_table(path).to_pandas()
-            except _DAMAGED as error:
-                _logger.warning("The stored result %s is damaged, taken as absent: %s", path, error)
-        return None
+        return self._first(key, lambda file: file.read().to_pandas())
 
     def about(self, key: str) -> dict[str, Any] | None:
         """What was stored with the table: question, settings, checkpoint, seconds; None if none."""
+        return self._first(key, _about)
+
+    def load_with_about(self, key: str) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+        """Both at once; None where there is none."""
+        return self._first(key, lambda file: (file.read().to_pandas(), _about(file)))
+
+    def _first(self, key: str, read: Callable[[pq.ParquetFile], T]) -> T | None:
         for path in self._files(key):
             try:
-                return json.loads(pq.read_schema(path).metadata[_METADATA])
+                with pq.ParquetFile(path) as file:
+                    return read(file)
             except (*_DAMAGED, TypeError) as error:
                 _logger.warning("The stored result %s is damaged, taken as absent: %s", path, error)
         return None
@@ -146,6 +151,10 @@ class Store:
                     return
             except Timeout:
                 list(track((), "waiting for another process that computes the same"))
+
+
+def _about(file: pq.ParquetFile) -> dict[str, Any]:
+    return json.loads(file.schema_arrow.metadata[_METADATA])
 
 
 def named(table: pd.DataFrame, run: "Run", weights: "Weights | str") -> pd.DataFrame:

@@ -9,11 +9,13 @@ which no longer says that the state was set. It then starts from the default, an
 as if the user had chosen it.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app.held import Held
 
@@ -122,6 +124,14 @@ class Widgets(ABC):
             label, value=value, key=key, help=help, **self._changing(name, _switch_text)
         )
 
+    def tabs(self, name: str, titles: Sequence[str]) -> Sequence[DeltaGenerator]:
+        """Containers of which one is seen at a time; in the link its title in small letters."""
+        by_slug = {_slug(title): title for title in titles}
+        slug = self.value_of(name, next(iter(by_slug)), lambda text: (text, text in by_slug))
+        open_one = by_slug.get(slug, titles[0])
+        key = self._seed(name, open_one)
+        return st.tabs(titles, default=open_one, key=key, **self._changing(name, _slug))
+
     def value_of(
         self,
         name: str,
@@ -155,6 +165,10 @@ class Widgets(ABC):
                 self.change(**{name: write(value)})
 
         return {"on_change": changed}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower())
 
 
 def _joined(values: Sequence[Any]) -> str:

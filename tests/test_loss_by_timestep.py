@@ -93,12 +93,16 @@ def test_means_have_the_standard_error_of_their_images():
     assert row["error"] == pytest.approx(own.std(ddof=1) / np.sqrt(50)) and row["n"] == 50
 
 
+def sentence(table):
+    return losses_sentence(mean_losses(table), compared_losses(table, "A"), "A")
+
+
 def test_the_sentence_names_the_run_furthest_away_or_says_that_none_is():
-    said = losses_sentence(losses(0, 1.1), "A")
+    said = sentence(losses(0, 1.1))
     assert said.startswith("Furthest from A is B at t = 500: a loss 9.8 % higher")
-    assert losses_sentence(losses(3, 1.0), "A").startswith("At no timestep is a run told apart")
+    assert sentence(losses(3, 1.0)).startswith("At no timestep is a run told apart")
     alone = losses(0, 1.1)
-    assert losses_sentence(alone[alone["run"] == "A"], "A").startswith("A predicts the noise best")
+    assert sentence(alone[alone["run"] == "A"]).startswith("A predicts the noise best")
 
 
 def test_runs_whose_losses_are_not_finite_are_left_out_with_a_sentence():

@@ -114,20 +114,20 @@ def _ablation(shown: Shown) -> pd.DataFrame:
     return modulation_table(shown.runs, marks_at(shown.table(BY_RUN)))
 
 
-def _losses(shown: Shown) -> tuple[pd.DataFrame, str]:
-    """Losses that are all finite, and the run that the others are compared with."""
+def _losses(shown: Shown) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Means of losses that are all finite, beside the run that the others are compared with."""
     table, _ = finite_runs(shown.table(LOSS))
     there = set(table["run"])
-    return table, next((name for name in shown.names if name in there), "")
+    reference = next((name for name in shown.names if name in there), "")
+    return mean_losses(table), compared_losses(table, reference), reference
 
 
 def _no_losses(shown: Shown) -> str:
-    return "" if _losses(shown)[1] else "No run has losses that can be drawn."
+    return "" if _losses(shown)[-1] else "No run has losses that can be drawn."
 
 
 def _loss(shown: Shown) -> Figure:
-    table, reference = _losses(shown)
-    return loss_figure(mean_losses(table), compared_losses(table, reference), reference)
+    return loss_figure(*_losses(shown))
 
 
 def _loss_answer(shown: Shown) -> str:

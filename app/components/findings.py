@@ -1,15 +1,16 @@
 """What stands out in the runs in view, each sentence a link to the view that shows it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import streamlit as st
 
-from analysis.findings import Measure, as_table, findings, scope
+from analysis.findings import Findings, Measure, as_table, findings, scope
 from analysis.findings_measures import AT, MEASURES
 from analysis.interventions import NO_ROTATION, NO_THIRD_MLP
 from app.components.figure import how_computed
 from app.components.frame import link_here
 from app.components.intervention_builder import SETTING
+from app.components.kept import Kept
 from app.components.results import Results, is_stored, results_of
 from app.link import Link
 from app.view import View
@@ -25,8 +26,12 @@ OPENS: Mapping[str, tuple[str, Callable[[str], Settings]]] = {
     "output shared by all tokens": ("channels", lambda run: {"run": run}),
     "spread of attention": ("attention", lambda run: {"run": run, "t": "500"}),
     "samples misread": ("quality", lambda _: {"mark": "recognized"}),
-    "held-out loss": ("quality", lambda run: {"reference": run}),
-    "distance to training images": ("quality", lambda run: {"pairs": run}),
+    "held-out loss": (
+        "quality", lambda run: {"reference": run, "tab": "loss-by-timestep"},
+    ),
+    "distance to training images": (
+        "quality", lambda run: {"pairs": run, "tab": "copies-of-training-images"},
+    ),
     "skipping the MLP of block 3": (
         "interventions", lambda run: {"run": run, SETTING: written(NO_THIRD_MLP)},
     ),
@@ -59,8 +64,7 @@ def show_findings(view: View) -> None:
         measure for measure in MEASURES if any(measure.applies(run.config) for run in view.runs)
     ]
     results = {measure.name: _stored(view, measure) for measure in measures}
-    tables = {name: [each.table for each in found] or None for name, found in results.items()}
-    found = findings(measures, tables)
+    found = _FOUND.get(_content(results), lambda: _found(measures, results))
     st.html(_WRAPPED)
     with st.container(key="findings", gap="xsmall"):
         for one in found.found:
@@ -77,6 +81,19 @@ def show_findings(view: View) -> None:
             csv = as_table(found).to_csv(index=False).encode()
             st.download_button("CSV", csv, "findings.csv", "text/csv", on_click="ignore")
             link_here()
+
+
+_FOUND: Kept[Findings] = Kept(64)
+
+
+def _content(results: Mapping[str, list[Results]]) -> Hashable:
+    """What the sentences depend on."""
+    return tuple((name, tuple(each.content for each in found)) for name, found in results.items())
+
+
+def _found(measures: Sequence[Measure], results: Mapping[str, list[Results]]) -> Findings:
+    tables = {name: [each.table for each in found] or None for name, found in results.items()}
+    return findings(measures, tables)
 
 
 def _stored(view: View, measure: Measure) -> list[Results]:

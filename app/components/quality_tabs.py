@@ -68,8 +68,8 @@ def losses(view: View) -> None:
         return
     with st.columns([1, 3])[0]:
         reference = view.choice("reference", "Compared with", names, names[0])
-    st.markdown(losses_sentence(table, reference))
     means, compared = mean_losses(table), compared_losses(table, reference)
+    st.markdown(losses_sentence(means, compared, reference))
     figure = built(loss_figure, means, compared, reference)
     drawn = means if compared.empty else means.merge(
         compared, how="left", on=["run", "timestep"], suffixes=("", "_relative")

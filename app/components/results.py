@@ -1,8 +1,7 @@
 """A page's tables: there at once when stored, else a card with progress in the figure's place."""
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from analysis.question import Question
 from analysis.store import Store, named
 from analysis.sweep_point import SweepPoint
 from app.components.cards import offer, progress_card, show_failures
+from app.components.kept import Kept
 from app.components.work import BOARD, pressed, this_session
 from app.jobs import Lane
 from app.view import View
@@ -24,7 +24,8 @@ from mpdit_core.words import listed
 
 PATIENCE = 0.3
 """Seconds a page waits for a computation before it shows a card; short ones show none."""
-TABLES_IN_MEMORY = 128
+MEMORY = 256 << 20
+"""Bytes of tables kept for all sessions, those as stored and those joined over runs each."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Results:
     """The table of all runs that have one, and what it was computed from.
 
     sources: per run what the store knows (run, weights, checkpoint, seconds, settings, ...).
+    content: what the table depends on, hashable: equal content, equal table.
     missing: one sentence for each run that is not in the table."""
 
     table: pd.DataFrame
     question: Question
     settings: BaseModel
     sources: tuple[dict[str, Any], ...]
+    content: Hashable
     missing: tuple[str, ...] = ()
 
 
@@ -79,11 +82,17 @@ def results_at(
     return [results for results in found if results is not None]
 
 
-def is_stored(view: View, question: Question, settings: BaseModel, run: Run) -> bool:
-    """Whether the run has this result for the weights in view, so that it costs nothing."""
-    store = view.library.store
+def is_stored(
+    view: View,
+    question: Question,
+    settings: BaseModel,
+    run: Run,
+    weights: Weights | str | None = None,
+) -> bool:
+    """Whether the run has this result, so that it costs nothing. weights: those in view if None."""
+    store, weights = view.library.store, view.weights if weights is None else weights
     try:
-        return store.has(store.key(question, run, view.weights, settings))
+        return _stored(store, store.key(question, run, weights, settings)) is not None
     except MPDiTError:
         return False
 
@@ -116,7 +125,13 @@ class _Part:
 
     point: SweepPoint
     key: str
-    table: pd.DataFrame | None
+    stored: "_Stored | None"
+
+    @property
+    def content(self) -> Hashable:
+        """What the placed table depends on; the name of the run stands in its rows."""
+        point = self.point
+        return (self.key, point.run.name, str(point.weights), *point.columns.items())
 
 
 @dataclass
@@ -133,7 +148,7 @@ class _Request:
         for point in points:
             try:
                 key = self.store.key(self.question, point.run, point.weights, point.settings)
-                self.parts.append(_Part(point, key, _table(self.store, key)))
+                self.parts.append(_Part(point, key, _stored(self.store, key)))
             except MPDiTError as error:
                 self.missing.append(str(error))
 
@@ -159,7 +174,7 @@ class _Request:
     def reload(self) -> None:
         """Read what has been stored since."""
         for part in self.parts:
-            part.table = _table(self.store, part.key) if part.table is None else part.table
+            part.stored = part.stored or _stored(self.store, part.key)
 
     def words(self, parts: Sequence[_Part]) -> str:
         """What is computed, in the question's own name."""
@@ -168,21 +183,18 @@ class _Request:
 
     def gathered(self, settings: BaseModel) -> Results | None:
         """All tables of these settings as one; None when there is none."""
-        found = [
-            (part, part.table)
+        found = {
+            part.content: (part, part.stored)
             for part in self.parts
-            if part.table is not None and part.point.settings == settings
-        ]
+            if part.stored is not None and part.point.settings == settings
+        }
         if not found:
             return None
-        table = pd.concat([_placed(part, table) for part, table in found], ignore_index=True)
-        sources = tuple(self._source(part) for part, _ in found)
+        content = tuple(found)
+        table = _JOINED.get(content, lambda: _joined(found.values()))
+        sources = tuple(_source(part, stored) for part, stored in found.values())
         missing = (*self.missing, *self.failures().values())
-        return Results(table, self.question, settings, sources, missing)
-
-    def _source(self, part: _Part) -> dict[str, Any]:
-        stored = self.store.about(part.key) or {}
-        return {**stored, "run": part.point.run.name, "weights": part.point.weights}
+        return Results(table, self.question, settings, sources, content, missing)
 
     def _work(self, part: _Part) -> Callable[[], pd.DataFrame]:
         point = part.point
@@ -194,11 +206,20 @@ class _Request:
 
     @staticmethod
     def _lacks(part: _Part) -> bool:
-        return part.table is None
+        return part.stored is None
 
 
-def _placed(part: _Part, table: pd.DataFrame) -> pd.DataFrame:
-    return part.point.placed(named(table, part.point.run, part.point.weights))
+def _joined(found: Iterable[tuple[_Part, "_Stored"]]) -> pd.DataFrame:
+    """One table of all parts, each with its run's name and the columns of its point."""
+    placed = [
+        part.point.placed(named(stored.table, part.point.run, part.point.weights))
+        for part, stored in found
+    ]
+    return pd.concat(placed, ignore_index=True)
+
+
+def _source(part: _Part, stored: "_Stored") -> dict[str, Any]:
+    return {**stored.about, "run": part.point.run.name, "weights": part.point.weights}
 
 
 def _computed(request: _Request, at_once: bool, cost: str, height: int) -> bool:
@@ -228,17 +249,31 @@ def _over_shortly(keys: Sequence[str]) -> bool:
     return False
 
 
-_TABLES: dict[tuple[str, str], pd.DataFrame] = {}
-_TABLES_LOCK = threading.Lock()
+@dataclass(frozen=True)
+class _Stored:
+    """A stored table, and what was stored with it."""
+
+    table: pd.DataFrame
+    about: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        return _size(self.table)
 
 
-def _table(store: Store, key: str) -> pd.DataFrame | None:
-    """The stored table, kept in memory for all sessions; nobody may change it in place."""
-    place = (str(store.write_to), key)
-    table = _TABLES.get(place)
-    if table is None and (table := store.load(key)) is not None:
-        with _TABLES_LOCK:
-            while len(_TABLES) >= TABLES_IN_MEMORY:
-                del _TABLES[next(iter(_TABLES))]
-            _TABLES[place] = table
-    return table
+def _size(table: pd.DataFrame) -> int:
+    return int(table.memory_usage().sum())  # lists of pixels as pointers: counting them is slow
+
+
+def _stored(store: Store, key: str) -> _Stored | None:
+    """The stored result, kept in memory for all sessions; nobody may change its table in place."""
+
+    def read() -> _Stored | None:
+        found = store.load_with_about(key)
+        return found and _Stored(*found)
+
+    return _STORED.get((store.write_to, key), read)
+
+
+_STORED: Kept[_Stored | None] = Kept(MEMORY, lambda stored: stored.size if stored else 0)
+_JOINED: Kept[pd.DataFrame] = Kept(MEMORY, _size)

@@ -110,7 +110,7 @@ def page(view: View) -> None:
         arranged = view.choice("by", "Arranged", list(ARRANGED), kind="buttons",
                                words=ARRANGED.__getitem__)  # fmt: skip
     _heads(view, heads, chosen, (name, arranged))
-    maps, logits = st.tabs(["Maps over the image", "Logits and their bound"])
+    maps, logits = view.tabs("tab", ["Maps over the image", "Logits and their bound"])
     with maps:
         _maps(view, shown, chosen)
     with logits:

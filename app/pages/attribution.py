@@ -120,8 +120,9 @@ def page(view: View) -> None:
         answer(f"{view.weights_name}, {chosen.labels}: "
                f"{carriers_answer(rows, depths, chosen.timestep)}")  # fmt: skip
     _map(view, carried, rows, depths, chosen)
-    signals, patches, size, embedding = st.tabs(
-        ["Each signal", "Patches of the image", "Size of the effect", "Channels of the embedding"]
+    signals, patches, size, embedding = view.tabs(
+        "tab",
+        ["Each signal", "Patches of the image", "Size of the effect", "Channels of the embedding"],
     )
     with signals:
         _signals(carried, chosen)

@@ -132,7 +132,7 @@ def page(view: View) -> None:
     with maps:
         _maps(view, spread, chosen, statistic)
     listed = results_of(top_channels, view, settings)
-    which, zero, mean = st.tabs(["Which channels, which tokens", "Set them to 0",
+    which, zero, mean = view.tabs("tab", ["Which channels, which tokens", "Set them to 0",
                                  "Mean over tokens"])  # fmt: skip
     if listed is not None:
         rows = chosen.here(listed.table)

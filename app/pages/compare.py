@@ -83,7 +83,7 @@ def page(view: View) -> None:
         empty("Both sides are the same; choose another run or other weights for one of them.")
         return
     place = st.container()
-    first, second, third = st.tabs(["Differences", "Configuration", "Weights"])
+    first, second, third = view.tabs("tab", ["Differences", "Configuration", "Weights"])
     with first:
         guarded(_differences)(view, sides, place)
     with second:

@@ -84,7 +84,7 @@ def page(view: View) -> None:
             "mpdit train --out runs/mine --save-every 500",
         )
         return
-    rates, ranked = st.tabs(["Learning rates", "Ranking"])
+    rates, ranked = view.tabs("tab", ["Learning rates", "Ranking"])
     with rates:
         _rates(view, results, moving)
     with ranked:

@@ -18,7 +18,7 @@ from analysis.ema_profiles import (
 from analysis.figures import ema as figures
 from analysis.figures.samples import grid_height, samples_grid
 from analysis.samples import grey_range, sampled_images
-from app.components import Results, View, answer, empty, question, results_of, show
+from app.components import Results, View, answer, built, empty, question, results_of, show
 from mpdit_core.runs import Run, Weights
 
 WIDTHS = [round(0.02 + 0.005 * place, 3) for place in range(54)]
@@ -112,13 +112,13 @@ def _profiles(view: View, run: Run, average: str) -> Results | None:
     with left:
         profile = results_of(ema_profile, view, ProfileSettings(), runs=[run], weights=average)
         if profile is not None:
-            figure = figures.profiles(profile.table)
+            figure = built(figures.profiles, profile.table)
             show(figure, profile.table, "profile", profile, definition=PROFILE,
                  formula=PROFILE_FORMULA)  # fmt: skip
     with right:
         decay = results_of(ema_decay, view, DecaySettings(), runs=[run], weights=average)
         if decay is not None:
-            figure = figures.decay_factors(decay.table)
+            figure = built(figures.decay_factors, decay.table)
             show(figure, decay.table, "decay", decay, definition=DECAY, formula=DECAY_FORMULA)
     return profile
 
@@ -163,23 +163,29 @@ def _health_lines(health: Results) -> None:
 
 
 def _details(view: View, run: Run, average: str, health: Results | None) -> None:
-    widths, mixed, long = st.tabs(["Real widths", "Coefficients", "Length of the weights"])
+    widths, mixed, long = view.tabs("tab", ["Real widths", "Coefficients", "Length of the weights"])
     with widths:
         if health is not None and health.table["width"].notna().any():
-            show(figures.real_widths(health.table), health.table, "widths", health,
+            show(built(figures.real_widths, health.table), health.table, "widths", health,
                  definition=HEALTH, formula=HEALTH_FORMULA)  # fmt: skip
         elif health is not None:
             st.caption("No file has earlier raw checkpoints beside it; its width is not known.")
     with mixed:
         mix = results_of(ema_coefficients, view, CoefficientSettings(), runs=[run], weights=average)
         if mix is not None:
-            figure = figures.coefficients(mix.table)
+            figure = built(figures.coefficients, mix.table)
             show(figure, mix.table, "coefficients", mix, definition=COEFFICIENTS)
     with long:
         length = results_of(ema_length, view, LengthSettings(), weights=average)
         if length is not None:
             st.markdown(length_words(length.table))
-            show(figures.lengths(length.table), length.table, "length", length, definition=LENGTH)
+            show(
+                built(figures.lengths, length.table),
+                length.table,
+                "length",
+                length,
+                definition=LENGTH,
+            )
 
 
 def length_words(table: pd.DataFrame) -> str:

@@ -103,7 +103,7 @@ def page(view: View) -> None:
     with place:
         answer(change_sentence(chosen, pairs, changes))
     _grid(view, run, chosen, pairs, samples)
-    magnitudes, runs = st.tabs(["Stream by block", "Recognized, all runs in view"])
+    magnitudes, runs = view.tabs("tab", ["Stream by block", "Recognized, all runs in view"])
     with magnitudes:
         if streams is not None and changes is not None:
             _stream(view, run, changes, streams)

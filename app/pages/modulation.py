@@ -239,7 +239,7 @@ def _shares(view: View, chosen: Chosen) -> pd.DataFrame | None:
     totals = table[table["channel"] == TOTAL]
     overall = totals[totals["block"] == TOTAL]
     places = totals["branch"].isin([chosen.branch, "final", "all", "condition"])
-    by_block, by_channel = st.tabs(["By block", "By channel"])
+    by_block, by_channel = view.tabs("tab", ["By block", "By channel"])
     with by_block:
         _shares_by_block(totals[places], results, chosen)
     with by_channel:

@@ -60,6 +60,8 @@ from mpdit_core.runs import Run
 from mpdit_core.words import capital
 
 FULL = {"sampler": EvaluateSettings().sampler, "steps": EvaluateSettings().steps}
+CARD = 130
+"""Height in pixels of what stands for runs that are not judged yet, beside those that are."""
 MODULATION = "modulation"
 BY_RUN = (
     "Filled: mean over sampling seeds with their standard deviation; small dots: each seed; open: "
@@ -89,8 +91,8 @@ def page(view: View) -> None:
     settings = _settings(view) if runs else QUICK
     if runs and _side_by_side(view, place, runs, settings):
         _sweeps(view, runs, settings)
-    by_step, by_timestep, by_distance = st.tabs(
-        ["Learning curves", "Loss by timestep", "Copies of training images"]
+    by_step, by_timestep, by_distance = view.tabs(
+        "tab", ["Learning curves", "Loss by timestep", "Copies of training images"]
     )
     with by_step:
         learning(view)
@@ -262,10 +264,21 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
 
 
 def _at(view: View, points: list[SweepPoint], height: int) -> list[Results] | None:
-    """Results at the points, or a button that says what they cost."""
-    images = sum(len(point.settings.seeds) * point.settings.n for point in points)  # type: ignore
-    cost = f"Sample up to {images:,} images, {seconds_in_words(expected_cost(points))}"
-    return results_at(sample_quality, view, points, cost=cost, height=height)
+    """Results of the runs that have them at all their points; a button offers the others."""
+    lacking = {point.run.name for point in points if not _there(view, point)}
+    ready = [point for point in points if point.run.name not in lacking]
+    asked = [point for point in points if point.run.name in lacking]
+    found = results_at(sample_quality, view, ready, cost="", height=height) or []
+    if asked:
+        images = sum(len(point.settings.seeds) * point.settings.n for point in asked)  # type: ignore
+        cost = f"Sample up to {images:,} images, {seconds_in_words(expected_cost(asked))}"
+        card = CARD if ready else height
+        found += results_at(sample_quality, view, asked, cost=cost, height=card) or []
+    return found or None
+
+
+def _there(view: View, point: SweepPoint) -> bool:
+    return is_stored(view, sample_quality, point.settings, point.run, point.weights)
 
 
 def _stored(view: View, runs: list[Run], settings: EvaluateSettings) -> Results | None:

@@ -17,26 +17,24 @@ Shapes = Mapping[str, Sequence[int]]
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight and buffer of a model; nothing of its size is allocated."""
-    return _shapes(config.model_dump_json())
-
-
-@lru_cache(maxsize=256)
-def _shapes(config: str) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        state = MPDiT(ModelConfig.model_validate_json(config)).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return _shapes(config.model_dump_json())[0]
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Those that are trained: all of `expected_shapes` but the buffers."""
-    return _parameter_shapes(config.model_dump_json())
+    return _shapes(config.model_dump_json())[1]
+
+
+_Named = dict[str, tuple[int, ...]]
 
 
 @lru_cache(maxsize=256)
-def _parameter_shapes(config: str) -> dict[str, tuple[int, ...]]:
+def _shapes(config: str) -> tuple[_Named, _Named]:
+    """Of everything, and of what is trained."""
     with torch.device("meta"):
-        parameters = MPDiT(ModelConfig.model_validate_json(config)).named_parameters()
-    return {name: tuple(tensor.shape) for name, tensor in parameters}
+        model = MPDiT(ModelConfig.model_validate_json(config))
+    everything = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return everything, {name: everything[name] for name, _ in model.named_parameters()}
 
 
 def parameter_count(config: ModelConfig) -> int:

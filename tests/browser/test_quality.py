@@ -106,6 +106,27 @@ def test_loss_and_distances_are_drawn_and_modulation_lists_all_runs(visit, addre
     assert names == {"A samples", "A held-out", "E samples", "E held-out", "mean"}
 
 
+def test_the_open_tab_stands_in_the_link_and_back_returns_to_the_one_before(visit, address):
+    page = visit(address)
+    page.get_by_role("tab", name="Loss by timestep").click()
+    page.wait_for_url(re.compile("tab=loss-by-timestep"))
+    settle(page)
+    again = visit(page.url)
+    chosen = again.get_by_role("tab", selected=True)
+    expect(chosen).to_have_text("Loss by timestep")
+    page.go_back()
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Learning curves")
+
+
+def test_runs_that_are_judged_are_shown_beside_a_button_for_the_others(visit, dashboard, five_runs):
+    url = dashboard(five_runs).url + f"/quality?{FAST}&runs="
+    sampled(visit(url + "B"), "Quality of samples")
+    page = visit(url + "B,C")
+    expect(page.get_by_text("Not computed yet: sample quality of C.").first).to_be_visible()
+    names = {t["name"] for t in traces(page, "Quality of samples")}
+    assert "B" in names and "C" not in names
+
+
 def test_a_run_without_averages_says_so_over_their_width(visit, dashboard, one_run):
     page = visit(dashboard(one_run).url + f"/quality?{FAST}&over=sigma")
     sampled(page, "Quality of samples")

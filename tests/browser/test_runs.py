@@ -27,6 +27,7 @@ def test_the_table_shows_flags_numbers_and_curves_of_every_run(visit, dashboard,
     align = table.locator("td.number").first.evaluate("cell => getComputedStyle(cell).textAlign")
     assert align == "right"
     expect(page.get_by_text("what differs most is the held-out loss")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
     names = page.evaluate(
         "() => document.querySelector('.js-plotly-plot')._fullData.map(t => [t.name, t.line.width])"
     )

@@ -1,0 +1,118 @@
+"""What the dashboard makes its reader wait for, on the shipped runs, in a real Chromium.
+
+One server, started before anything is timed. `first`: from a new browser's call of the address
+until the figures are drawn and the script has ended; nobody has asked the server for that page
+before. `again`: the same in a second new browser. `script`: how long the script runs at that
+second visit, as the browser sees it (an upper bound of the server's time; median of 3 reloads).
+Then one step of a slider: from the key until the page has ended drawing.
+"""
+
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
+
+from chromium import ARGUMENTS, chromium_or_reason  # noqa: E402
+from servers import PATIENCE, Servers, listed_pages, settle  # noqa: E402
+
+SLIDERS = {"magnitudes": "Timestep", "modulation": "Timestep", "theory": "Timestep"}
+WATCH = """
+window.ran = [];
+new MutationObserver(() => {
+  const app = document.querySelector('[data-testid=stApp]');
+  const running = app && app.getAttribute('data-test-script-state') === 'running';
+  if (running && window.since === undefined) window.since = performance.now();
+  if (!running && window.since !== undefined) {
+    window.ran.push(performance.now() - window.since);
+    window.since = undefined;
+  }
+}).observe(document, {subtree: true, attributes: true, childList: true});
+"""
+
+
+def main(paths: Sequence[str]) -> None:
+    """Print a line per page, then one per slider of these pages."""
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        servers = Servers()
+        url = servers.start(ROOT / "checkpoints", Path(place)).url
+        browser = playwright.chromium.launch(
+            executable_path=chromium_or_reason(), args=list(ARGUMENTS)
+        )
+        print(f"{'page':15} {'first':>7} {'again':>7}  script")
+        for path in paths:
+            first, again = (opened(browser, f"{url}/{path}") for _ in range(2))
+            print(f"{path:15} {first[0]:5.2f} s {again[0]:5.2f} s  {again[1] * 1000:4.0f} ms")
+        for path, label in SLIDERS.items():
+            if path not in paths:
+                continue
+            print(f"a step of {label} on {path}: {stepped(browser, f'{url}/{path}', label):.2f} s")
+        browser.close()
+        servers.end()
+
+
+def opened(browser: Browser, address: str) -> tuple[float, float]:
+    """Seconds until a new visitor sees the page's figures, and the script's of three reloads."""
+    with visitor(browser) as page:
+        start = time.perf_counter()
+        see(page, address)
+        seconds = time.perf_counter() - start
+        scripts = []
+        for _ in range(3):
+            see(page, address)
+            scripts.append(sum(page.evaluate("window.ran")) / 1000)
+        return seconds, statistics.median(scripts)
+
+
+def see(page: Page, address: str) -> None:
+    """Open the address; until its figures stand and its script has ended."""
+    page.goto(address)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    ended(page)
+
+
+def ended(page: Page) -> None:
+    """Until the script has ended."""
+    app = page.locator("[data-testid=stApp]")
+    expect(app).to_have_attribute("data-test-script-state", re.compile("notRunning", re.I))
+
+
+def stepped(browser: Browser, address: str, label: str) -> float:
+    """Median seconds of a step of the slider with that label."""
+    with visitor(browser) as page:
+        see(page, address)
+        settle(page)
+        slider = page.get_by_role("slider", name=label).first
+        seconds = []
+        for key in ("ArrowRight", "ArrowLeft") * 3:
+            slider.focus()
+            page.evaluate("window.ran = []")
+            page.keyboard.press(key)
+            page.wait_for_function("window.ran.length > 0")
+            seconds.append(page.evaluate("window.ran.reduce((a, b) => a + b)") / 1000)
+            settle(page)
+        return statistics.median(seconds)
+
+
+@contextmanager
+def visitor(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that has seen nothing yet."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(WATCH)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or listed_pages())
