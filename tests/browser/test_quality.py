@@ -123,6 +123,8 @@ def test_runs_that_are_judged_are_shown_beside_a_button_for_the_others(visit, da
     sampled(visit(url + "B"), "Quality of samples")
     page = visit(url + "B,C")
     expect(page.get_by_text("Not computed yet: sample quality of C.").first).to_be_visible()
+    expect(page.locator(".gtitle", has_text="Quality of samples")).to_be_attached()
+    settle(page)
     names = {t["name"] for t in traces(page, "Quality of samples")}
     assert "B" in names and "C" not in names
 
