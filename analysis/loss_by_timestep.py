@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from analysis.defaults import Default
 from analysis.question import question
 from analysis.tables import of_run
-from mpdit_core.config import Settings
+from mpdit_core.config import Seed, Settings
 from mpdit_core.data import load_data
 from mpdit_core.errors import InvalidConfig
 from mpdit_core.noise import sample_noise
@@ -30,7 +30,7 @@ class LossSettings(Settings):
 
     timesteps: tuple[int, ...] = ELEVEN
     n: int = Field(default=360, ge=2, le=10_000)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 @question(version=1)

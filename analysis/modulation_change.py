@@ -12,6 +12,7 @@ from torch import Tensor
 from analysis.defaults import Default
 from analysis.modulation import ModulationGrid
 from analysis.question import question
+from mpdit_core.config import Seed
 from mpdit_core.data import DataSplit, load_data
 from mpdit_core.model import MPDiT
 from mpdit_core.modulation import Signals
@@ -37,7 +38,7 @@ class ChangeSettings(ModulationGrid):
     """samples: held-out images per label, the first ones; seed: of the noise added to them."""
 
     samples: int = Field(default=8, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class StepMagnitudes:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mpdit_core.config import ModelConfig, Settings
+from mpdit_core.config import ModelConfig, Seed, Settings
 from mpdit_core.data import DataSplit, load_data
 from mpdit_core.errors import BadData, InvalidConfig
 from mpdit_core.model import MPDiT
@@ -47,12 +47,12 @@ class ProbeSettings(Settings):
     timesteps: tuple[int, ...] = NOISE_TO_IMAGE
     labels: tuple[int, ...] = ()
     most_labels: int = Field(default=10, ge=0)
-    samples: int = Field(default=8, ge=1)
+    samples: int = Field(default=8, ge=1, le=10_000)
     source: Literal["noised", "trajectory"] = "noised"
     sampler: Sampler = "ddim"
     steps: int = Field(default=40, ge=1, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=50.0)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     def chosen_labels(self, config: ModelConfig) -> tuple[int, ...]:
         """The labels, each once. Raises InvalidConfig for one that the model does not have."""

@@ -13,6 +13,7 @@ from analysis.classifiers import digit_features, recognizer
 from analysis.defaults import Default
 from analysis.question import question
 from analysis.tables import of_run
+from mpdit_core.config import Seed
 from mpdit_core.data import DataSplit, load_data
 from mpdit_core.errors import BadData
 from mpdit_core.noise import generator
@@ -37,7 +38,7 @@ class EvaluateSettings(SamplerSettings):
     sets always have the same size. `seed` is not used; `seeds` are."""
 
     n: int = Field(default=HELD_OUT, ge=2, le=HELD_OUT)
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
 
 
 @question(version=3)

@@ -12,7 +12,7 @@ from analysis.defaults import SHOWN, Default
 from analysis.question import question
 from analysis.theory import COLUMNS, NO_TIMESTEP, rows_of
 from analysis.theory_sums import Measured
-from mpdit_core.config import ModelConfig, Settings
+from mpdit_core.config import ModelConfig, Seed, Settings
 from mpdit_core.data import load_data
 from mpdit_core.errors import BadData
 from mpdit_core.layers import Embedding, Linear, NormalizedWeight
@@ -30,7 +30,7 @@ class GradientSettings(Settings):
     """samples: held-out images, drawn by the seed, at timesteps spread evenly over the schedule."""
 
     samples: int = Field(default=64, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class RowSettings(Settings):

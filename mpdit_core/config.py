@@ -1,7 +1,7 @@
 """What a model is: its sizes, every switch of the ladder A-E, and what the condition modulates."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -24,6 +24,10 @@ LADDER_FLAGS = (
     "mp_embedding",
     "no_layernorm",
 )
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What fixes noise, batches and initial weights; torch takes no larger one."""
 
 
 class Settings(BaseModel):
@@ -53,7 +57,8 @@ def _one_sentence(cls: type[BaseModel], error: ValidationError) -> str:
             reason = (
                 problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
             )
-            problems.append(f"{field} was {problem['input']!r}: {reason}")
+            given = f"{field} was {problem['input']!r}: " if problem["loc"] else ""
+            problems.append(given + reason)
     return f"{cls.__name__}: " + "; ".join(problems)
 
 
@@ -180,8 +185,17 @@ class DataInfo(Settings):
 
     name: Literal["digits", "latents", "unknown"]
     mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     folder: str | None = None
+
+    def refuse_other_channels(self, channels: int) -> None:
+        """Raises InvalidConfig unless mean and std are one number, or one a channel."""
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise InvalidConfig(
+                    f"DataInfo: {field} has {len(values)} numbers; the model has {channels} "
+                    "channels, and one number for all would do too"
+                )
 
 
 class TrainConfig(Settings):
@@ -191,14 +205,14 @@ class TrainConfig(Settings):
     `decay_start` on [EDM2]."""
 
     steps: int = Field(default=6000, ge=1)
-    batch: int = Field(default=128, ge=1)
+    batch: int = Field(default=128, ge=1, le=65_536)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=66, ge=0)
     decay_start: int = Field(default=1000, ge=1)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
     label_dropout: float = Field(default=0.1, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     sigma_rels: tuple[float, ...] = (0.05, 0.10)
     log_every: int = Field(default=50, ge=1)
     evaluate_every: int = Field(default=500, ge=1)

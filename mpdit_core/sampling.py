@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from pydantic import Field
 from torch import Tensor
 
-from mpdit_core.config import Settings
+from mpdit_core.config import Seed, Settings
 from mpdit_core.model import MPDiT, guided
 from mpdit_core.noise import generator, sample_noise
 from mpdit_core.progress import track
@@ -30,7 +30,7 @@ class SamplerSettings(Settings):
     sampler: Sampler = "ddpm"
     steps: int = Field(default=250, ge=1, le=1000)
     guidance: float = Field(default=1.0, ge=0.0, le=50.0)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 def scheduler(settings: SamplerSettings, timesteps: int) -> Any:

@@ -135,6 +135,14 @@ def test_other_settings_in_the_same_folder_are_refused(run, mpdit):
     assert "cosine_attention" in sentence(said)
 
 
+def test_a_folder_with_a_run_json_that_is_none_is_refused_and_kept(mpdit, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.json").write_text("[]")
+    said = mpdit("train", "--steps", 1, "--out", "r", *SMALL)
+    assert "run.json lacks 'model'" in sentence(said)
+    assert (tmp_path / "r" / "run.json").read_text() == "[]"
+
+
 def test_switches_and_modulation_become_the_configuration(mpdit, tmp_path):
     code, out, err = mpdit(
         "train", "--preset", "B", "--on", "mp_silu", "--off", "cosine_attention", "--modulation",
@@ -171,6 +179,8 @@ def test_a_folder_of_latents_can_be_trained_on(mpdit, tmp_path):
         (("--width", "10"), "heads 4"),
         (("--data", "nowhere"), "posterior_means.pt"),
         (("--steps", "0"), "steps"),
+        (("--seed", str(2**64)), "seed"),
+        (("--batch", "10000000000"), "batch"),
     ],
 )
 def test_wrong_values_for_training_are_one_sentence(mpdit, wrong, named):
@@ -204,6 +214,7 @@ def test_sampling_writes_a_picture_that_depends_on_seed_and_weights(run, mpdit, 
         (("--weights", "step-3"), "step-2"),
         (("--sampler", "magic"), "ddpm"),
         (("--out", "grid.jpg"), ".png"),
+        (("--out", "/dev/null/grid.png"), "no file can be written there"),
     ],
 )
 def test_wrong_values_for_sampling_are_one_sentence(run, mpdit, wrong, named):
@@ -231,6 +242,7 @@ def test_probing_writes_a_tidy_table(run, mpdit, tmp_path, ending):
         (("--points", "blocks.*.nothing"), "nothing"),
         (("--timesteps", "1000"), "0 to 999"),
         (("--source", "dreams"), "noised"),
+        (("--samples", "1000000000"), "less than or equal to 10000"),
     ],
 )
 def test_wrong_values_for_probing_are_one_sentence(run, mpdit, wrong, named):
@@ -250,6 +262,10 @@ def test_evaluating_prints_and_writes_what_was_measured(run, mpdit, tmp_path):
     table = pd.read_csv(out)
     drawn = table[(table["images"] == "samples") & (table["statistic"] == "recognized")]
     assert drawn["value"].between(0, 1).all() and set(drawn["seed"]) == {0, 1}
+
+
+def test_wrong_seeds_are_one_sentence(run, mpdit):
+    assert "seeds.1 was -1" in sentence(mpdit("evaluate", run, "--seeds", "0,-1", "--images", 8))
 
 
 def test_evaluating_takes_lists_and_sweeps(run, mpdit, tmp_path):
@@ -301,6 +317,7 @@ def test_a_map_dit_run_is_imported_once(mpdit, tmp_path):
     assert code == 0 and "near-copies" in said, err
     assert load_run(tmp_path / "imported").layout == "mpdit"
     assert "exists already" in sentence(mpdit("import", TRAPPED, "imported"))
+    assert "inside" in sentence(mpdit("import", "imported", Path("imported") / "again"))
 
 
 def test_an_inspection_shows_layout_parameters_and_hashes(mpdit):

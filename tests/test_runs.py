@@ -256,6 +256,8 @@ def test_a_damaged_map_dit_run_says_what_is_wrong(foreign, damage, named):
         (lambda f: shutil.rmtree(f / "weights"), "weights"),
         (lambda f: rewrite_json(f, model={"depth": "many"}), "depth"),
         (lambda f: rewrite_json(f, data=3), "run.json"),
+        (lambda f: rewrite_json(f, data={"name": "digits", "std": [0]}), "std.0 was 0"),
+        (lambda f: rewrite_json(f, data={"name": "digits", "mean": [0, 1]}), "2 numbers"),
         (lambda f: rewrite_json(f, format=99), "99"),
         (lambda f: rewrite_json(f, training=[1]), "run.json"),
         (lambda f: rewrite_json(f, model=preset("A").model_dump()), "does not fit"),

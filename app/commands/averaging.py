@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer
 
+from app.commands.choosing import new_file
 from app.commands.health import ema_lines
-from mpdit_core.errors import InvalidConfig
 from mpdit_core.runs import Run, Weights, load_run
 from mpdit_core.runs.files import write_tensors
 from mpdit_core.runs.weights import sigma_text
@@ -19,8 +19,8 @@ SHORTER_ROWS = (
 
 def average_run(folder: Path, sigma_rel: float, out: Path | None) -> None:
     """Say how the average of this width is put together, and write its weights if asked to."""
-    if out is not None and out.suffix != ".safetensors":
-        raise InvalidConfig(f"The weights' file was {out}; it should end in .safetensors")
+    if out is not None:
+        new_file(out, "average", ".safetensors")
     run = load_run(folder)
     weights = Weights("ema", sigma_rel=sigma_rel)
     state = run.state_dict(weights)

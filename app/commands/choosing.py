@@ -1,5 +1,6 @@
 """What the words of a command line mean: runs, weights, lists of numbers, files of tables."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -64,16 +65,28 @@ def numbers(text: str, what: str) -> tuple[int, ...]:
 
 
 def table_file(file: Path) -> Path:
-    """The file, if a table can be written there; asked before the long computation, not after."""
-    if file.suffix not in (".parquet", ".csv"):
-        raise InvalidConfig(f"The table's file was {file}; it should end in .parquet or .csv")
+    """The file, if a table can be written there; see `new_file`."""
+    return new_file(file, "table", ".parquet", ".csv")
+
+
+def new_file(file: Path, what: str, *endings: str) -> Path:
+    """The file, if it can be written; asked before the long computation, not after.
+
+    Raises InvalidConfig for another ending, a folder, or a place where nothing can be written."""
+    if file.suffix.lower() not in endings:
+        raise InvalidConfig(
+            f"The {what}'s file was {file}; it should end in {' or '.join(endings)}"
+        )
+    above = next(folder for folder in file.absolute().parents if folder.exists())
+    if file.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise InvalidConfig(f"The {what}'s file was {file}; no file can be written there")
     return file
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:
     """Write a table as Parquet or CSV, as the file's ending says."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".csv":
+    if file.suffix.lower() == ".csv":
         table.to_csv(file, index=False)
     else:
         table.to_parquet(file, index=False)

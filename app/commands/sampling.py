@@ -8,8 +8,7 @@ import typer
 from analysis.figures.samples import samples_png
 from analysis.samples import SampleSettings, grey_range, sampled_images
 from app.commands.bars import shown_progress
-from app.commands.choosing import chosen_weights, numbers
-from mpdit_core.errors import InvalidConfig
+from app.commands.choosing import chosen_weights, new_file, numbers
 from mpdit_core.runs import load_run
 from mpdit_core.runs.files import write_atomically
 
@@ -18,8 +17,7 @@ def sample_grid(
     folder: Path, weights: str | None, labels: str | None, settings: dict[str, Any], out: Path
 ) -> None:
     """Draw one image per label and write them side by side as a PNG."""
-    if out.suffix.lower() != ".png":
-        raise InvalidConfig(f"The picture's file was {out}; it should end in .png")
+    new_file(out, "picture", ".png")
     run = load_run(folder)
     chosen = chosen_weights(run, weights)
     wanted = () if labels is None else numbers(labels, "labels")

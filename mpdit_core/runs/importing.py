@@ -27,6 +27,8 @@ def import_run(source: str | Path, destination: str | Path) -> Run:
     target = Path(destination)
     if os.path.lexists(target):
         raise AlreadyExists(f"{target} exists already; name a folder that does not")
+    if target.resolve().is_relative_to(Path(source).resolve()):
+        raise AlreadyExists(f"{target} lies inside of {source}; name a folder outside of it")
     run = load_run(source)
     with _appearing_at(target) as folder:
         for write, place, file in track(_copies(run, folder), f"Importing {run.name}"):

@@ -72,9 +72,11 @@ def _refuse_misfit(file: Path, config: ModelConfig) -> None:
 def _settings(file: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     try:
         training = about.get("training")
+        config, data = ModelConfig.checked(about["model"]), DataInfo.checked(about["data"])
+        data.refuse_other_channels(config.channels)
         return {
-            "config": ModelConfig.checked(about["model"]),
-            "data": DataInfo.checked(about["data"]),
+            "config": config,
+            "data": data,
             "training": None if training is None else TrainConfig.checked(training),
         }
     except MPDiTError as error:
@@ -104,7 +106,8 @@ def steps_in(folder: Path) -> dict[int, Path]:
 def _averages_in(folder: Path) -> dict[float, dict[int, Path]]:
     found = {}
     for inner in sorted(folder.glob("sigma_*")):
-        if match := re.fullmatch(r"sigma_(0?\.\d+)", inner.name):
+        match = re.fullmatch(r"sigma_(0?\.\d+)", inner.name)
+        if match and float(sigma_text(float(match[1]))) == float(match[1]) > 0:
             found[float(match[1])] = steps_in(inner)
     return {sigma: steps for sigma, steps in found.items() if steps}
 

@@ -106,9 +106,9 @@ class RunWriter:
                 f"{self.folder} is no run, and holds {others[0]!r}; name a new or empty folder"
             )
 
-    def _refuse_another_run(self, found: dict[str, Any]) -> None:
+    def _refuse_another_run(self, found: Any) -> None:
         for part in ("model", "training", "data"):
-            ours, theirs = self.about[part], found.get(part) or {}
+            ours, theirs = self.about[part], _part_of(found, part, self.folder)
             changed = [key for key in ours if ours[key] != theirs.get(key)]
             # More steps than before lengthen a run; anything else would be another run.
             if changed and changed != ["steps"]:
@@ -168,6 +168,15 @@ class RunWriter:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         if file.exists() and file.read_text(encoding="utf-8") != text:
             write_atomically(file, lambda opened: opened.write(text.encode()))
+
+
+def _part_of(found: Any, part: str, folder: Path) -> dict[str, Any]:
+    theirs = found.get(part) if isinstance(found, dict) else None
+    if not isinstance(theirs, dict):
+        raise UnreadableRun(
+            f"{folder / 'run.json'} lacks {part!r}, so no run can go on there; name another folder"
+        )
+    return theirs
 
 
 def _packed(state: "TrainingState") -> dict[str, Tensor]:
