@@ -4,14 +4,14 @@
 `results_at`, for a sweep) gets tables, with a card in their place while they are computed. `show`
 draws a figure with its definition, downloads and how it was computed; `how_computed` is that fold
 for what is no figure. `scrolling` holds wide figures, `built` keeps them, `part` draws a piece of a
-page alone, `guarded` turns an error into a sentence. `View` is what is looked at, and has the
-widgets that live in the link.
+page alone, `guarded` turns an error into a sentence, `plain` keeps Markdown's hands off a text that
+holds names. `View` is what is looked at, and has the widgets that live in the link.
 """
 
 from app.components.built import built
 from app.components.errors import guarded, part
 from app.components.figure import how_computed, show
-from app.components.frame import answer, empty, question, scrolling
+from app.components.frame import answer, empty, plain, question, scrolling
 from app.components.results import Results, is_stored, results_at, results_of
 from app.view import View
 
@@ -25,6 +25,7 @@ __all__ = [
     "how_computed",
     "is_stored",
     "part",
+    "plain",
     "question",
     "results_at",
     "results_of",

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app.components.errors import guarded
+from app.components.frame import plain
 from app.components.work import BOARD, pressed
 from app.jobs import AT_ONCE, Job
 
@@ -17,7 +18,7 @@ def offer(keys: Sequence[str], what: str, cost: str, height: int) -> None:
     asked = pressed()
     with _place(height, keys):
         stopped = any(key in asked.stopped for key in keys)
-        st.markdown(f"Stopped: {what}." if stopped else f"Not computed yet: {what}.")
+        st.markdown(plain(f"Stopped: {what}." if stopped else f"Not computed yet: {what}."))
         name = f"start/{_digest(keys)}"
         st.button(cost or "Compute", key=name, on_click=asked.start, args=(keys,), type="primary")
 
@@ -30,7 +31,7 @@ def progress_card(keys: Sequence[str], what: str, height: int) -> None:
     if all(job.over for job in jobs):
         st.rerun()
     with _place(height, keys):
-        st.markdown(f"Computing: {what}.")
+        st.markdown(plain(f"Computing: {what}."))
         share = sum(1.0 if job.over else job.progress.share for job in jobs) / len(jobs)
         st.progress(share, text=_state_of(jobs, share))
         name = f"stop/{_digest(keys)}"
@@ -41,7 +42,7 @@ def progress_card(keys: Sequence[str], what: str, height: int) -> None:
 def show_failures(failed: Mapping[str, str], height: int | None) -> None:
     """One sentence for each, and Retry. failed: key -> sentence; no height if a figure follows."""
     with _place(height, list(failed)) if height else st.container():
-        st.error("  \n".join(dict.fromkeys(failed.values())))
+        st.error("  \n".join(dict.fromkeys(map(plain, failed.values()))))
         keys = list(failed)
         st.button("Retry", key=f"retry/{_digest(keys)}", on_click=pressed().start, args=(keys,))
 

@@ -6,6 +6,7 @@ from typing import ParamSpec
 
 import streamlit as st
 
+from app.components.frame import plain
 from app.jobs import one_sentence
 
 Parameters = ParamSpec("Parameters")
@@ -19,7 +20,7 @@ def guarded(draw: Callable[Parameters, None]) -> Callable[Parameters, None]:
         try:
             draw(*arguments, **named)
         except Exception as error:  # Streamlit's own stop and rerun are no Exceptions
-            st.error(one_sentence(error))
+            st.error(plain(one_sentence(error)))
 
     return safely
 

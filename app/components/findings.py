@@ -8,7 +8,7 @@ from analysis.findings import Findings, Measure, as_table, findings, scope
 from analysis.findings_measures import AT, MEASURES
 from analysis.interventions import NO_ROTATION, NO_THIRD_MLP
 from app.components.figure import how_computed
-from app.components.frame import link_here
+from app.components.frame import link_here, plain
 from app.components.intervention_builder import SETTING
 from app.components.kept import Kept
 from app.components.results import Results, is_stored, results_of
@@ -71,10 +71,10 @@ def show_findings(view: View) -> None:
             path, settings = OPENS[one.measure]
             link = Link(view.run_names, str(view.weights), settings(one.runs[0]))
             st.page_link(
-                view.pages[path], label=one.sentence, query_params=link.parameters(),
+                view.pages[path], label=plain(one.sentence), query_params=link.parameters(),
                 icon=":material/arrow_forward:",
             )  # fmt: skip
-    st.caption(scope(found))
+    st.caption(plain(scope(found)))
     if found.found:
         with st.expander("How this was computed"):
             how_computed([part for parts in results.values() for part in parts], METHOD, FORMULA)

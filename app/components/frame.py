@@ -9,8 +9,14 @@ from streamlit.delta_generator import DeltaGenerator
 from app.view import View, held_view
 
 _PLACES = "places of the link"
-_MARKS = re.compile(r"([\\`*_\[\]<>$~|:#])")
-"""What Markdown would act on: a note repeats what a link says, and a link may say anything."""
+_MARKS = re.compile(r"([\\*_\[\]<>$~|:#])")
+"""What Markdown would act on: names of runs and what a link says may hold anything. Backticks stay:
+sentences have commands between them."""
+
+
+def plain(text: str) -> str:
+    """The text as Markdown that shows it letter by letter."""
+    return _MARKS.sub(r"\\\1", text)
 
 
 def question(sentence: str) -> None:
@@ -20,7 +26,7 @@ def question(sentence: str) -> None:
 
 def answer(sentence: str) -> None:
     """The answer, one sentence computed from the table in view, with number, n and runs."""
-    st.markdown(f"**{sentence}**")
+    st.markdown(f"**{plain(sentence)}**")
 
 
 def empty(sentence: str, command: str = "") -> None:
@@ -70,5 +76,4 @@ def _address(query: str) -> str:
 def show_notes(place: DeltaGenerator, view: View) -> None:
     """What the link asked for and could not have, above the page."""
     if view.held.notes:
-        notes = [_MARKS.sub(r"\\\1", note) for note in view.held.notes]
-        place.info("  \n".join(notes), icon=":material/link_off:")
+        place.info("  \n".join(map(plain, view.held.notes)), icon=":material/link_off:")

@@ -29,7 +29,7 @@ from analysis.sweep_point import SweepPoint
 from app.components.built import built
 from app.components.cards import seconds_in_words
 from app.components.figure import show
-from app.components.frame import empty, scrolling
+from app.components.frame import empty, plain, scrolling
 from app.components.results import results_of
 from app.view import View
 from mpdit_core.runs import Run
@@ -60,7 +60,7 @@ def losses(view: View) -> None:
         return
     table, broken = finite_runs(results.table)
     for sentence in broken:
-        st.caption(sentence)
+        st.caption(plain(sentence))
     drawable = set(table["run"].unique())
     names = [run.name for run in view.runs if run.name in drawable]
     if not names:
@@ -69,7 +69,7 @@ def losses(view: View) -> None:
     with st.columns([1, 3])[0]:
         reference = view.choice("reference", "Compared with", names, names[0])
     means, compared = mean_losses(table), compared_losses(table, reference)
-    st.markdown(losses_sentence(means, compared, reference))
+    st.markdown(plain(losses_sentence(means, compared, reference)))
     figure = built(loss_figure, means, compared, reference)
     drawn = means if compared.empty else means.merge(
         compared, how="left", on=["run", "timestep"], suffixes=("", "_relative")
@@ -89,7 +89,7 @@ def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
     if results is None:
         return
     table, found = results.table, copying(results.table)
-    st.markdown(copying_sentence(found))
+    st.markdown(plain(copying_sentence(found)))
     without = table.drop(columns=["pixels", "training_pixels"])
     title = f"Samples of {view.weights_name} and held-out digits beside the training set"
     figure = built(distance_panels, without, found, title)

@@ -14,6 +14,7 @@ from analysis.question import Question
 from analysis.store import Store, named
 from analysis.sweep_point import SweepPoint
 from app.components.cards import offer, progress_card, show_failures
+from app.components.frame import plain
 from app.components.kept import Kept
 from app.components.work import BOARD, pressed, this_session
 from app.jobs import Lane
@@ -113,7 +114,7 @@ def _answered(
         return None
     failed = request.failures()
     for sentence in request.missing:
-        st.caption(f"Left out: {sentence}")
+        st.caption(plain(f"Left out: {sentence}"))
     if failed:
         show_failures(failed, height if len(failed) == len(request.parts) else None)
     return request

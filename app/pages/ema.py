@@ -18,7 +18,7 @@ from analysis.ema_profiles import (
 from analysis.figures import ema as figures
 from analysis.figures.samples import grid_height, samples_grid
 from analysis.samples import grey_range, sampled_images
-from app.components import Results, View, answer, built, empty, question, results_of, show
+from app.components import Results, View, answer, built, empty, plain, question, results_of, show
 from mpdit_core.runs import Run, Weights
 
 WIDTHS = [round(0.02 + 0.005 * place, 3) for place in range(54)]
@@ -140,7 +140,7 @@ def _samples(view: View, run: Run, average: str) -> None:
     figure = samples_grid(rows, grey_range(run.data), title)
     show(figure, rows.drop(columns="pixels"), "samples", found, definition=SAMPLES)
     note = LENGTH_DOES_NOT_MATTER if run.config.weight_normalization else LENGTH_MATTERS
-    st.caption(note.format(run=run.name))
+    st.caption(plain(note.format(run=run.name)))
 
 
 def _row_name(weights: str) -> str:
@@ -198,7 +198,8 @@ def length_words(table: pd.DataFrame) -> str:
             effect = "its forward pass normalizes them, so this does not matter"
         else:
             effect = "it uses them as they are, so its layers are weaker by as much"
-        sentences.append(f"**{run}**: {shorter} shorter (median of {len(rows)}); {effect}.")
+        told = f"{shorter} shorter (median of {len(rows)}); {effect}"
+        sentences.append(f"**{plain(str(run))}**: {told}.")
     return "  \n".join(sentences)
 
 
@@ -217,4 +218,4 @@ def _answer(run: Run, profile: Results | None, health: Results | None) -> None:
     if parts:
         answer("; ".join(parts) + ".")
     if run.ema_trap is not None:
-        st.warning(f"{run.name}: {run.ema_trap}")
+        st.warning(plain(f"{run.name}: {run.ema_trap}"))

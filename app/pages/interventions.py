@@ -37,6 +37,7 @@ from app.components import (
     answer,
     built,
     empty,
+    plain,
     question,
     results_of,
     scrolling,
@@ -195,7 +196,7 @@ def _recognized(
     chosen: tuple[AnyIntervention, ...],
 ) -> None:
     for sentence in reasons:
-        st.caption(f"Left out: {sentence}")
+        st.caption(plain(f"Left out: {sentence}"))
     digits = [run for run in able if run.data.name == "digits"]
     if not digits:
         empty("No run in view draws digits; only digits can be recognized.")

@@ -33,7 +33,7 @@ from analysis.modulation_angles import (
 from analysis.modulation_answer import modulation_answer
 from analysis.modulation_change import TOGETHER, ChangeSettings, change_limits, modulation_change
 from analysis.modulation_shares import TOTAL, ShareGrid, modulation_shares
-from app.components import Results, View, answer, built, empty, question, results_of, show
+from app.components import Results, View, answer, built, empty, plain, question, results_of, show
 from mpdit_core.runs import Run
 
 GRID = ModulationGrid()
@@ -192,7 +192,7 @@ def _rotation(view: View, chosen: Chosen) -> None:
     turning = tuple(run for run in chosen.runs if _has_rotation(run))
     still = [run.name for run in chosen.runs if not _has_rotation(run)]
     if still:
-        st.info(_no_rotation(view, still, hint=not turning))
+        st.info(plain(_no_rotation(view, still, hint=not turning)))
     if not turning:
         return
     angles = results_of(rotation_angles, view, GRID, runs=turning, height=CIRCLE_HEIGHT)

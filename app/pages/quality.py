@@ -47,6 +47,7 @@ from app.components import (
     built,
     empty,
     is_stored,
+    plain,
     question,
     results_at,
     results_of,
@@ -85,7 +86,8 @@ def page(view: View) -> None:
     runs = _digits(view.runs)
     for run in view.runs:
         if run not in runs:
-            st.caption(f"Left out: {run.name} draws no digits, and only digits have a judge here.")
+            words = f"Left out: {run.name} draws no digits, and only digits have a judge here."
+            st.caption(plain(words))
     if not runs:
         empty("None of the chosen runs draws digits; quality is measured for runs trained on them.")
     settings = _settings(view) if runs else QUICK
@@ -140,7 +142,7 @@ def _side_by_side(
     figure = built(quality_by_run, marks, seeds, floor, shown, title)
     made_from = results if full is None else [*results, full]
     show(figure, marks, "by-run", made_from, definition=BY_RUN, formula=FORMULA)
-    st.caption(_samplers(marks, other, settings))
+    st.caption(plain(_samplers(marks, other, settings)))
     return True
 
 
@@ -177,7 +179,7 @@ def _sweep(
 ) -> None:
     sweep = SWEEPS[over]
     for sentence in widths_left_out(runs) if over == "sigma" else []:
-        st.caption(sentence)
+        st.caption(plain(sentence))
     points = [point for run in runs for point in sweep.points(run, view.weights, settings)]
     if not points:
         empty("No chosen run keeps averages (EMA); training saves them as it goes.",
@@ -188,7 +190,8 @@ def _sweep(
         return
     table = _joined(results)
     marks, floor = marks_at(table), floors(table)
-    st.markdown(sweep_sentence(sweep.spoken_of(marks), statistic, sweep.where, sweep.name))
+    spoken = sweep.spoken_of(marks)
+    st.markdown(plain(sweep_sentence(spoken, statistic, sweep.where, sweep.name)))
     title = f"{capital(MARKS[statistic].title)} over {sweep.name}, {_drawn(settings)}"
     figure = built(sweep_panels, marks, statistic, floor, sweep, title)
     chosen = _chosen(view, points, over)
@@ -249,7 +252,7 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
         return
     table = _joined(results)
     marks, floor = marks_at(table), floors(table)
-    st.markdown(parameters_sentence(runs, marks, statistic))
+    st.markdown(plain(parameters_sentence(runs, marks, statistic)))
     title = f"{capital(MARKS[statistic].title)} against parameters, {_drawn(settings)}"
     figure = built(quality_by_parameters, marks, statistic, floor, title)
     show(figure, marks, "parameters", results, definition=PARAMETERS, formula=FORMULA)

@@ -17,7 +17,7 @@ from analysis.runs_overview import (
     with_quality,
 )
 from analysis.samples import STRIP, expected_seconds, grey_range, sampled_images
-from app.components import Results, View, answer, empty, is_stored, question, results_of
+from app.components import Results, View, answer, empty, is_stored, plain, question, results_of
 from app.components.findings import show_findings
 from app.components.learning import learning
 from app.components.runs_table import MEASURES, runs_table
@@ -57,10 +57,10 @@ def page(view: View) -> None:
 
 def _tell_broken(view: View) -> None:
     for broken in view.library.unusable:
-        st.warning(f"{broken.name} is not shown: {broken.reason}")
+        st.warning(plain(f"{broken.name} is not shown: {broken.reason}"))
     for run in view.library.runs:
         if reason := log_trouble(run):
-            st.warning(f"{run.name} is shown without its training log: {reason}")
+            st.warning(plain(f"{run.name} is shown without its training log: {reason}"))
 
 
 def _ordered(view: View, table: pd.DataFrame) -> pd.DataFrame:
