@@ -64,6 +64,8 @@ def _not_forced(config: ModelConfig) -> str:
 def _no_zero_gates(config: ModelConfig) -> str:
     if "gate" not in config.block_modulation:
         return "no gate"
+    if not config.mp_residual:
+        return "plain sum"
     return "" if config.gate_form == "gate" else "gate starts at one"
 
 

@@ -5,7 +5,7 @@ the largest departure over blocks, branches and timesteps.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -142,6 +142,17 @@ def number_in_words(claim: str, shown: float) -> str:
     return f"|cos| ≤ {small}" if kind == "cosine" else f"off by {small}"
 
 
+def _alike(claim: str, shown: Sequence[float]) -> list[str]:
+    """Numbers that stand side by side: all as percentages, or all as factors."""
+    told = [number_in_words(claim, number) for number in shown]
+    if BY_NAME[claim].kind != "factor" or not any("×" in words for words in told):
+        return told
+    return [
+        words if "×" in words or not math.isfinite(number) else f"× {number:.2g}"
+        for words, number in zip(told, shown, strict=True)
+    ]
+
+
 def _tiny(number: float) -> str:
     return f"{number:.0e}".replace("e-0", "e-")
 
@@ -192,7 +203,7 @@ def _most(claim: str, rows: pd.DataFrame) -> str:
     """One claim, the runs that depart from it most, and the farthest of them."""
     top = rows.loc[rows["departure"].idxmax()]
     each = rows if len(rows) <= MOST_NAMED else rows[rows["run"] == top["run"]]
-    numbers = [number_in_words(claim, float(row["shown"])) for _, row in each.iterrows()]
+    numbers = _alike(claim, [float(shown) for shown in each["shown"]])
     told = [f"{number} in {run}" for number, run in zip(numbers, each["run"], strict=True)]
     among = "" if len(each) == len(rows) else f", the farthest of {len(rows)} runs"
     where = f"{place_in_words(top)}, {int(top['n']):,} tokens"

@@ -55,8 +55,9 @@ def _line(rows: pd.DataFrame, name: str, part: str, width: int) -> go.Scatter:
 
 
 def _range(table: pd.DataFrame) -> tuple[float, float]:
-    """From just below the lowest loss to the highest after the first tenth of training."""
-    late = table[table["step"] >= table["step"].max() / 10]
+    """From just below the lowest loss to the highest after the first tenth of each training."""
+    last = table.groupby("run")["step"].transform("max")
+    late = table[table["step"] >= last / 10]
     return float(table["value"].min()) * 0.97, float(late["value"].max()) * 1.1
 
 

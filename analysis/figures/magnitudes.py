@@ -261,7 +261,7 @@ def magnitude_histogram(table: pd.DataFrame, title: str) -> go.Figure:
                 y=shares,
                 name=name,
                 mode="lines",
-                line=style.line() | {"shape": "hv"},
+                line=style.line() | {"shape": "hv", "dash": "solid"},  # narrow bins hide a dash
                 hovertemplate=f"{name}<br>from %{{x:.3g}}: %{{y:.1%}} of "
                 f"{int(rows['n'].iloc[0]):,} tokens<extra></extra>",
             )

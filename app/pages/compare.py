@@ -202,7 +202,7 @@ def _tokens(view: View, sides: Sides, point: str, cell: tuple[str, int, int]) ->
     tokens = at(named_sides(parts, sides.names), timestep=timestep, point=point, branch=branch)
     tokens = distribution(tokens[tokens["block"] == block])
     words = place_words(branch, block)
-    title = f"{capital(words)}, t = {timestep}"
+    title = f"{capital(QUANTITIES[point])}, {words}, t = {timestep}"
     figure = built(side_histogram, tokens, side_styles(sides.names, sides.runs), title)
     show(figure, tokens, "tokens", parts,
          definition=HISTOGRAM.format(QUANTITIES[point]))  # fmt: skip
