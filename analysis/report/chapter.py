@@ -58,12 +58,14 @@ def asked(
 class Shown:
     """What a figure is made of: runs that have all it needs, and tables by the source's name.
 
-    weights: those reported, in words; run: the one in focus."""
+    weights: those reported, in words; reported: of each run, by its name; run: the one in
+    focus."""
 
     runs: tuple[Run, ...]
     tables: Mapping[str, pd.DataFrame]
     weights: str
     run: Run
+    reported: Mapping[str, str]
 
     def table(self, source: Source) -> pd.DataFrame:
         """The rows of these runs."""

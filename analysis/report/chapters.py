@@ -1,5 +1,7 @@
 """Everything a report can show, page by page; a new page: one file here, one line in this list."""
 
+from dataclasses import replace
+
 from analysis.report import (
     attention,
     attribution,
@@ -7,6 +9,7 @@ from analysis.report import (
     compare,
     dynamics,
     ema,
+    findings,
     interventions,
     magnitudes,
     modulation,
@@ -17,7 +20,7 @@ from analysis.report import (
 )
 
 PARTS = (
-    runs.PART,
+    replace(runs.PART, chapters=(findings.CHAPTER, *runs.PART.chapters)),
     magnitudes.PART,
     modulation.PART,
     ema.PART,

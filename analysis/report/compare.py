@@ -4,9 +4,17 @@ import pandas as pd
 
 from analysis.compare import CompareSettings, compared_statistics
 from analysis.compare_answer import Names, difference_sentence, with_words
+from analysis.compare_configuration import configuration_differences, configuration_sentence
 from analysis.compare_difference import differences, largest_of_each
-from analysis.figures.compare import difference_dots
+from analysis.compare_weights import (
+    measured,
+    weight_differences_from,
+    weights_base,
+    weights_sentence,
+)
+from analysis.figures.compare import difference_dots, weights_dots
 from analysis.report.chapter import Chapter, Figure, Part, Shown, asked
+from mpdit_core.runs import Run
 
 STATISTICS = asked(compared_statistics, CompareSettings())
 MOST = 15
@@ -37,6 +45,53 @@ def _answer(shown: Shown) -> str:
     return difference_sentence(_differences(shown), _names(shown))
 
 
+def _configurations(shown: Shown) -> pd.DataFrame:
+    tables = [_of_run(configuration_differences(shown.runs[0], run), run) for run in shown.runs[1:]]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _of_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    table.insert(0, "run", run.name)
+    return table
+
+
+def _configuration_answer(shown: Shown) -> str:
+    base, *others = shown.runs
+    return " ".join(
+        configuration_sentence(configuration_differences(base, run), (base.name, run.name))
+        for run in others
+    )
+
+
+def _alone(shown: Shown) -> str:
+    return "" if len(shown.runs) > 1 else f"{shown.run.name} is the only run."
+
+
+def _apart(shown: Shown) -> pd.DataFrame:
+    """How far the weights of the run in focus are from the first run's."""
+    base, weights = shown.runs[0], shown.reported
+    asked = weight_differences_from(base, weights[base.name])
+    settings = weights_base(base, weights[base.name])
+    return asked(shown.run, weights[shown.run.name], settings)
+
+
+def _every_apart(shown: Shown) -> pd.DataFrame:
+    return pd.concat([_apart(shown.of(run)) for run in shown.runs[1:]], ignore_index=True)
+
+
+def _weights_dots(shown: Shown) -> Figure:
+    names = _names(shown)
+    title = f"How {names[1]} turned and grew against {names[0]}"
+    return weights_dots(measured(_apart(shown)), names, title)
+
+
+def _nothing_shared(shown: Shown) -> str:
+    if reason := _first(shown):
+        return reason
+    shared = len(measured(_apart(shown)))
+    return "" if shared else weights_sentence(_apart(shown), _names(shown))
+
+
 PART = Part(
     "compare",
     "Compare",
@@ -44,5 +99,12 @@ PART = Part(
     (
         Chapter("differences", "Where a run differs most from the first", (STATISTICS,), _dots,
                 _answer, each_run=True, lacking=_first),
+        Chapter("configurations", "Configuration beside the first run's", (),
+                answer=_configuration_answer, rows=_configurations, lacking=_alone),
+        Chapter("weights-beside", "Weights beside the first run's", (), _weights_dots,
+                lambda shown: weights_sentence(_apart(shown), _names(shown)), each_run=True,
+                lacking=_nothing_shared),
+        Chapter("weights-of-all", "Every parameter beside the first run's", (),
+                rows=_every_apart, lacking=_alone),
     ),
 )  # fmt: skip

@@ -202,4 +202,4 @@ class _Writing:
             return None
         used: Sequence[Any] = (*chapter.sources, *chapter.beside)
         tables = {source.name: self.found[source.name].table for source in used}
-        return Shown(runs, tables, wanted.weights_words, runs[-1])
+        return Shown(runs, tables, wanted.weights_words, runs[-1], wanted.weights)
