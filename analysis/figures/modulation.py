@@ -183,6 +183,7 @@ def _colour_scales(figure: go.Figure, signals: Sequence[str], limits: Mapping[st
             "thickness": 10,
             "nticks": 4,
             "outlinewidth": 0,
+            "exponentformat": "power",
         }
         axis = {"colorscale": SMALL_VALUES_VISIBLE, "cmin": 0, "colorbar": bar}
         top = np.rad2deg(limit) if signal == "rotation" else limit

@@ -110,6 +110,7 @@ def template(background: str) -> go.layout.Template:
         "automargin": True,
         "title": {"standoff": 8, "font": {"size": 13}},
         "tickfont": {"size": 12},
+        "exponentformat": "power",
     }
     layout = {
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -136,7 +137,12 @@ def template(background: str) -> go.layout.Template:
         },
         "colorway": [RUN_STYLES[name].colour for name in "ABCDE"],
     }
-    bar = {"title": {"font": {"size": 13}}, "tickfont": {"size": 12}, "outlinewidth": 0}
+    bar = {
+        "title": {"font": {"size": 13}},
+        "tickfont": {"size": 12},
+        "outlinewidth": 0,
+        "exponentformat": "power",
+    }
     return go.layout.Template(layout=layout, data={"heatmap": [{"colorbar": bar}]})
 
 
