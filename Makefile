@@ -57,7 +57,7 @@ lint: $(TEST_READY)  ## ruff: rules and format
 types: $(TEST_READY)  ## basedpyright on the three packages
 	$(BIN)/basedpyright $(PACKAGES)
 
-bench: $(READY)  ## print every benchmark of benchmarks/
+bench: $(TEST_READY)  ## print every benchmark of benchmarks/
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 checkpoints: $(READY)  ## train the shipped runs again and compute their tables (hours)

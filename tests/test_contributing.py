@@ -141,7 +141,7 @@ def test_the_guides_page_shows_question_answer_and_figure(run, example, monkeypa
     assert page.header[0].value == "How much does each branch add to the stream?"
     (figure,) = page.get("plotly_chart")
     assert [trace["name"] for trace in json.loads(figure.proto.spec)["data"]] == [run.name]
-    assert "in E adds most: magnitude" in page.markdown[0].value
+    assert "in E adds most: magnitude" in page.markdown[0].value.replace("\\", "")
 
 
 def test_the_guides_reader_opens_what_map_dit_leaves_to_it(run, folder, theirs):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 import torch
 from test_probing import FEW, run  # noqa: F401 - a fixture is used by its name
@@ -108,6 +109,7 @@ def test_where_nothing_is_finite_the_answer_says_that_it_cannot_tell():
 def test_panels_share_one_scale_and_hold_the_tables_numbers(table):
     rows = by_block(table)
     figure = magnitude_panels(rows, rows, log=False, title="x")
+    assert go.Figure(figure.to_dict())  # plotly knows every property
     named = {trace.name: trace for trace in figure.data}
     expected = rows[(rows["point"] == "resid") & (rows["branch"] == "mlp")].sort_values("block")
     assert list(named["E resid mlp"].y) == list(expected["mean"])

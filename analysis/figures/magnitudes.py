@@ -1,6 +1,10 @@
 """Figures of token magnitudes: panels of all runs, a map of one, the distribution at a place."""
 
 import math
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +27,8 @@ from analysis.magnitudes import BRANCHES, DEVIATIONS, QUANTITIES
 ACROSS = 5
 """Panels side by side: the ladder A to E fills one row."""
 ROW_HEIGHT = 210
+POINTS = ("in", "resid")
+"""From the upper panel of a run to the lower."""
 DASHES = {"attn": "solid", "mlp": "dash"}
 MARKERS = {"attn": "circle", "mlp": "square"}
 SMALLEST = 1e-3
@@ -42,7 +48,31 @@ def magnitude_panels(
     """One column per run, the modulated input above the residual output; all axes are shared.
 
     trained, initial: `by_block` tables; initial is drawn in grey, without a band."""
-    names = in_run_order(trained["run"])
+    names = tuple(in_run_order(trained["run"]))
+    blocks = int(trained["block"].max()) + 1
+    frame = deepcopy(_frame(names, blocks, log, initial is not None))
+    of, before = _by_line(trained), {} if initial is None else _by_line(initial)
+    traces = [
+        trace | _panel(number, offset, len(names))
+        for number, name in enumerate(names)
+        for offset, point in enumerate(POINTS)
+        for trace in (
+            *_lines(before, name, point, initial=True),
+            *_bands(of, name, point, log),
+            *_lines(of, name, point),
+        )
+    ]
+    layout = frame["layout"]
+    layout["title"]["text"] = title
+    for axis in (name for name in layout if name.startswith("yaxis")):
+        layout[axis] |= _y_range(trained, log)
+    # Checked by plotly, sixty traces take longer than a slider may; a test has them checked.
+    return go.Figure({"data": [*traces, *frame["data"]], "layout": layout}, _validate=False)
+
+
+@lru_cache(maxsize=64)
+def _frame(names: tuple[str, ...], blocks: int, log: bool, initial: bool) -> dict[str, Any]:
+    """The panels without data: layout, and traces that stand for the legend's entries."""
     across, groups = min(ACROSS, len(names)), math.ceil(len(names) / ACROSS)
     titles = [""] * (2 * groups * across)
     for number, name in enumerate(names):
@@ -51,84 +81,90 @@ def magnitude_panels(
         2 * groups, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=titles,
         horizontal_spacing=0.015, vertical_spacing=0.12 / (2 * groups),
     )  # fmt: skip
-    for number, name in enumerate(names):
-        for offset, point in enumerate(("in", "resid")):
-            where = {"row": 2 * (number // ACROSS) + offset + 1, "col": number % ACROSS + 1}
-            if initial is not None:
-                _lines(figure, initial, name, point, where, initial=True)
-            _bands(figure, trained, name, point, where, log)
-            _lines(figure, trained, name, point, where)
-    _legend(figure, initial is not None)
-    _axes(figure, trained, groups, log)
-    return finish(figure, title, panels_height(len(names)))
+    figure.add_traces(_legend(initial))
+    figure.update_layout(
+        legend={"yref": "container", "y": 0, "yanchor": "bottom"}, margin={"b": 84}
+    )
+    _axes(figure, blocks, groups, log)
+    middle = (across + 1) // 2
+    figure.update_xaxes(title_text="block", row=2 * groups, col=middle)
+    return finish(figure, "", panels_height(len(names))).to_dict()
 
 
-def _rows(table: pd.DataFrame, run: str, point: str, branch: str) -> pd.DataFrame:
-    chosen = (table["run"] == run) & (table["point"] == point) & (table["branch"] == branch)
-    return table[chosen].sort_values("block")
+def _panel(number: int, offset: int, runs: int) -> dict[str, str]:
+    """The axes of a run's panel; offset: 0 for the upper one. plotly counts panels row by row."""
+    row, column = 2 * (number // ACROSS) + offset, number % ACROSS
+    place = row * min(ACROSS, runs) + column
+    suffix = str(place + 1) if place else ""
+    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
 
 
-def _lines(
-    figure: go.Figure, table: pd.DataFrame, run: str, point: str, where: dict, initial: bool = False
-) -> None:
+Trace = dict[str, Any]
+Lines = Mapping[tuple[str, str, str], pd.DataFrame]
+"""Run, point, branch -> its rows, by block."""
+
+
+def _by_line(table: pd.DataFrame) -> Lines:
+    groups = table.sort_values("block").groupby(["run", "point", "branch"], sort=False)
+    return {(str(run), str(point), str(branch)): rows for (run, point, branch), rows in groups}
+
+
+def _lines(of: Lines, run: str, point: str, initial: bool = False) -> list[Trace]:
     colour = MUTED if initial else run_style(run).colour
-    for branch, words in BRANCHES.items():
-        rows = _rows(table, run, point, branch)
-        if rows.empty:
-            continue
-        hover = (
-            f"{run}, {words}, {'initial' if initial else rows['weights'].iloc[0]}<br>block %{{x}}"
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=rows["block"] + 1,
-                y=rows["mean"],
-                customdata=rows[["deviation", "n"]],
-                name=f"{run} {point} {branch}{' initial' if initial else ''}",
-                mode="lines+markers",
-                line={
-                    "color": colour,
-                    "dash": "dot" if initial else DASHES[branch],
-                    "width": 1 if initial else 2,
-                },
-                marker={
-                    "symbol": MARKERS[branch] + ("-open" if initial else ""),
-                    "size": 5 if initial else 6,
-                    "color": colour,
-                },
-                hovertemplate=f"{hover}<br>magnitude %{{y:.3g}}, standard deviation "
-                "%{customdata[0]:.3g}<br>%{customdata[1]:,} tokens<extra></extra>",
-                showlegend=False,
-            ),
-            **where,
-        )
+    branches = [branch for branch in BRANCHES if (run, point, branch) in of]
+    return [_line(of[run, point, branch], colour, branch, initial) for branch in branches]
 
 
-def _bands(
-    figure: go.Figure, table: pd.DataFrame, run: str, point: str, where: dict, log: bool
-) -> None:
-    for branch in BRANCHES:
-        rows = _rows(table, run, point, branch)
-        if rows.empty:
-            continue
-        lower = rows["mean"] - DEVIATIONS * rows["deviation"]
-        upper = rows["mean"] + DEVIATIONS * rows["deviation"]
-        lower = lower.clip(lower=rows["mean"] * SMALLEST if log else 0.0)
-        blocks = rows["block"] + 1
-        figure.add_trace(
-            go.Scatter(
-                x=[*blocks, *blocks[::-1]],
-                y=[*upper, *lower[::-1]],
-                name=f"{run} {point} {branch} band",
-                fill="toself",
-                fillcolor=_faint(run_style(run).colour),
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                showlegend=False,
-            ),
-            **where,
-        )
+def _line(rows: pd.DataFrame, colour: str, branch: str, initial: bool) -> Trace:
+    first = rows.iloc[0]
+    weights = "initial" if initial else first["weights"]
+    return dict(
+        type="scatter",
+        x=(rows["block"] + 1).to_numpy(),
+        y=rows["mean"].to_numpy(),
+        customdata=rows[["deviation", "n"]].to_numpy(),
+        name=f"{first['run']} {first['point']} {branch}{' initial' if initial else ''}",
+        mode="lines+markers",
+        line={
+            "color": colour,
+            "dash": "dot" if initial else DASHES[branch],
+            "width": 1 if initial else 2,
+        },
+        marker={
+            "symbol": MARKERS[branch] + ("-open" if initial else ""),
+            "size": 5 if initial else 6,
+            "color": colour,
+        },
+        hovertemplate=f"{first['run']}, {BRANCHES[branch]}, {weights}<br>block %{{x}}"
+        "<br>magnitude %{y:.3g}, standard deviation "
+        "%{customdata[0]:.3g}<br>%{customdata[1]:,} tokens<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _bands(of: Lines, run: str, point: str, log: bool) -> list[Trace]:
+    branches = [branch for branch in BRANCHES if (run, point, branch) in of]
+    return [_band(of[run, point, branch], branch, log) for branch in branches]
+
+
+def _band(rows: pd.DataFrame, branch: str, log: bool) -> Trace:
+    first = rows.iloc[0]
+    lower = rows["mean"] - DEVIATIONS * rows["deviation"]
+    upper = rows["mean"] + DEVIATIONS * rows["deviation"]
+    lower = lower.clip(lower=rows["mean"] * SMALLEST if log else 0.0)
+    blocks = rows["block"] + 1
+    return dict(
+        type="scatter",
+        x=[*blocks, *blocks[::-1]],
+        y=[*upper, *lower[::-1]],
+        name=f"{first['run']} {first['point']} {branch} band",
+        fill="toself",
+        fillcolor=_faint(run_style(first["run"]).colour),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _faint(colour: str) -> str:
@@ -136,43 +172,35 @@ def _faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.16)"
 
 
-def _legend(figure: go.Figure, initial: bool) -> None:
+def _legend(initial: bool) -> list[go.Scatter]:
     """Entries for the kinds of line; a run is named by its panel."""
     kinds = [(words, DASHES[branch], MARKERS[branch], 2) for branch, words in BRANCHES.items()]
     if initial:
         kinds.append(("initial weights", "dot", "circle-open", 1))
-    for words, dash, marker, width in kinds:
-        figure.add_trace(
-            go.Scatter(
-                x=[None],
-                y=[None],
-                name=words,
-                mode="lines+markers",
-                line={"color": MUTED, "dash": dash, "width": width},
-                marker={"symbol": marker, "color": MUTED},
-            ),
-            row=1,
-            col=1,
+    return [
+        go.Scatter(
+            x=[None],
+            y=[None],
+            name=words,
+            mode="lines+markers",
+            line={"color": MUTED, "dash": dash, "width": width},
+            marker={"symbol": marker, "color": MUTED},
         )
-    figure.update_layout(
-        legend={"yref": "container", "y": 0, "yanchor": "bottom"}, margin={"b": 84}
-    )
+        for words, dash, marker, width in kinds
+    ]
 
 
-def _axes(figure: go.Figure, trained: pd.DataFrame, groups: int, log: bool) -> None:
-    blocks = int(trained["block"].max()) + 1
+def _axes(figure: go.Figure, blocks: int, groups: int, log: bool) -> None:
     block_axis(figure, blocks)
     # Few ticks: on a telephone a panel is as wide as a finger.
     ticks = list(range(1, blocks + 1, max(1, math.ceil(blocks / 4))))
     figure.update_xaxes(title_text=None, tickvals=ticks, tickangle=0)
     mark_one(figure)
-    figure.update_yaxes(type="log" if log else "linear", matches="y", **_y_range(trained, log))
+    figure.update_yaxes(type="log" if log else "linear", matches="y")
     for group in range(groups):
-        for offset, point in enumerate(("in", "resid")):
+        for offset, point in enumerate(POINTS):
             row = 2 * group + offset + 1
             figure.update_yaxes(title_text=QUANTITIES[point], row=row, col=1)
-    middle = (min(ACROSS, trained["run"].nunique()) + 1) // 2
-    figure.update_xaxes(title_text="block", row=2 * groups, col=middle)
 
 
 def _y_range(trained: pd.DataFrame, log: bool) -> dict:

@@ -197,10 +197,19 @@ def block_axis(figure: go.Figure, blocks: int, **where: Any) -> go.Figure:
     return figure
 
 
-def mark_one(figure: go.Figure, **where: Any) -> go.Figure:
-    """The line at 1: magnitude preserved."""
-    figure.add_hline(y=1, line_dash="dot", line_color=MUTED, line_width=1, **where)
-    return figure
+def mark_one(figure: go.Figure) -> go.Figure:
+    """The line at 1 in every panel: magnitude preserved.
+
+    `add_hline` does the same, and takes a third of a second for ten panels."""
+    line = {"dash": "dot", "color": MUTED, "width": 1}
+    axes = [(axis.plotly_name.replace("axis", ""), axis.anchor) for axis in figure.select_xaxes()]
+    panels = [(x, y or "y") for x, y in axes] or [("x", "y")]
+    lines = [
+        {"type": "line", "xref": f"{x} domain", "yref": y, "x0": 0, "x1": 1, "y0": 1, "y1": 1,
+         "line": line}
+        for x, y in panels
+    ]  # fmt: skip
+    return figure.update_layout(shapes=[*figure.layout.shapes, *lines])
 
 
 def label_line_ends(figure: go.Figure) -> go.Figure:

@@ -64,6 +64,19 @@ def test_samples_before_and_after_stand_above_their_difference_and_the_list_can_
     expect(page.get_by_text("1. every branch with scale without effect")).to_be_visible()
 
 
+def test_two_visitors_who_intervene_at_once_each_see_their_own(dashboard, visit, five_runs):
+    url = dashboard(five_runs).url + "/interventions?runs=E&run=E&steps=4&n=10&do="
+    pages = {text: visit(url + text) for text in ("skip@1:attn", "scale=none")}
+    for page in pages.values():
+        page.get_by_role("button", name=re.compile("Sample before and after")).first.click()
+    for text, page in pages.items():
+        sampled(page)
+        settings = InterventionSettings(steps=4, n=10, interventions=parse_interventions(text))
+        table = intervened_samples(load_run(five_runs / "E"), "ema-0.100", settings)
+        after = rows_of(page)["images"][9][:8]
+        assert after == pytest.approx(table["pixels"][0][:8].tolist(), abs=1e-3)
+
+
 def test_a_link_opens_its_interventions_and_says_where_they_cannot_act(dashboard, visit, ten_runs):
     url = dashboard(ten_runs).url
     link = f"/interventions?runs=A,scale-rotation&run=scale-rotation&{FAST}&do=angle*0@2:mlp"
