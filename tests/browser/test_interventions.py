@@ -70,7 +70,7 @@ def test_two_visitors_who_intervene_at_once_each_see_their_own(dashboard, visit,
     for page in pages.values():
         page.get_by_role("button", name=re.compile("Sample before and after")).first.click()
     for text, page in pages.items():
-        sampled(page)
+        expect(page.locator(GRID)).to_be_visible()
         settings = InterventionSettings(steps=4, n=10, interventions=parse_interventions(text))
         table = intervened_samples(load_run(five_runs / "E"), "ema-0.100", settings)
         after = rows_of(page)["images"][9][:8]
