@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
 import streamlit as st
 
 from analysis.copying import (
@@ -30,7 +31,7 @@ from app.components.built import built
 from app.components.cards import seconds_in_words
 from app.components.figure import show
 from app.components.frame import empty, plain, scrolling
-from app.components.results import results_of
+from app.components.results import derived, results_of
 from app.view import View
 from mpdit_core.runs import Run
 
@@ -58,7 +59,7 @@ def losses(view: View) -> None:
     results = results_of(loss_by_timestep, view, LossSettings())
     if results is None:
         return
-    table, broken = finite_runs(results.table)
+    table, broken = derived(finite_runs, [results])
     for sentence in broken:
         st.caption(plain(sentence))
     drawable = set(table["run"].unique())
@@ -68,13 +69,18 @@ def losses(view: View) -> None:
         return
     with st.columns([1, 3])[0]:
         reference = view.choice("reference", "Compared with", names, names[0])
-    means, compared = mean_losses(table), compared_losses(table, reference)
+    means, compared = derived(_beside, [results], reference)
     st.markdown(plain(losses_sentence(means, compared, reference)))
     figure = built(loss_figure, means, compared, reference)
     drawn = means if compared.empty else means.merge(
         compared, how="left", on=["run", "timestep"], suffixes=("", "_relative")
     )  # fmt: skip
     show(figure, drawn, "losses", results, definition=LOSS, formula=LOSS_FORMULA)
+
+
+def _beside(table: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    finite, _ = finite_runs(table)
+    return mean_losses(finite), compared_losses(finite, reference)
 
 
 def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
@@ -88,7 +94,7 @@ def copies(view: View, runs: Sequence[Run], quality: EvaluateSettings) -> None:
     )  # fmt: skip
     if results is None:
         return
-    table, found = results.table, copying(results.table)
+    table, found = results.table, derived(copying, [results])
     st.markdown(plain(copying_sentence(found)))
     without = table.drop(columns=["pixels", "training_pixels"])
     title = f"Samples of {view.weights_name} and held-out digits beside the training set"

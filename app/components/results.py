@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -22,6 +22,8 @@ from app.view import View
 from mpdit_core.errors import MPDiTError
 from mpdit_core.runs import Run, Weights
 from mpdit_core.words import listed
+
+T = TypeVar("T")
 
 PATIENCE = 0.3
 """Seconds a page waits for a computation before it shows a card; short ones show none."""
@@ -210,6 +212,15 @@ class _Request:
         return part.stored is None
 
 
+def derived(make: Callable[..., T], results: Sequence[Results], *given: Hashable) -> T:
+    """`make(table, *given)` of all results in one table, made once for equal content.
+
+    Whoever gets it may change nothing of it in place."""
+    key = (make, tuple(each.content for each in results), given)
+    tables = [each.table for each in results]
+    return _DERIVED.get(key, lambda: make(pd.concat(tables, ignore_index=True), *given))
+
+
 def _joined(found: Iterable[tuple[_Part, "_Stored"]]) -> pd.DataFrame:
     """One table of all parts, each with its run's name and the columns of its point."""
     placed = [
@@ -278,3 +289,4 @@ def _stored(store: Store, key: str) -> _Stored | None:
 
 _STORED: Kept[_Stored | None] = Kept(MEMORY, lambda stored: stored.size if stored else 0)
 _JOINED: Kept[pd.DataFrame] = Kept(MEMORY, _size)
+_DERIVED: Kept[Any] = Kept(512)

@@ -45,6 +45,7 @@ from app.components import (
     View,
     answer,
     built,
+    derived,
     empty,
     is_stored,
     plain,
@@ -129,15 +130,14 @@ def _side_by_side(
     results = _at(view, over_runs(runs, view.weights, settings), by_run_height(len(runs)))
     if not results:
         return False
-    table = _joined(results)
-    marks, floor = marks_at(table), floors(table)
+    marks, floor = derived(_marks, results)
     with place:
         drawn = f"{view.weights_name}, no guidance, {_drawn(settings)}"
         answer(quality_sentence(marks, floor, FRECHET, drawn))
     full = _stored(view, runs, settings.model_copy(update=FULL))
-    other = None if full is None else marks_at(full.table)
+    other = None if full is None else derived(marks_at, [full])
     shown = None if other is None else undiverged(other)
-    seeds = table[table["images"] == "samples"].reset_index(drop=True)
+    seeds = derived(_of_samples, results)
     title = f"Quality of samples of {view.weights_name}, {_drawn(settings)}"
     figure = built(quality_by_run, marks, seeds, floor, shown, title)
     made_from = results if full is None else [*results, full]
@@ -188,8 +188,7 @@ def _sweep(
     results = _at(view, points, panels_height(len(runs)))
     if not results:
         return
-    table = _joined(results)
-    marks, floor = marks_at(table), floors(table)
+    marks, floor = derived(_marks, results)
     spoken = sweep.spoken_of(marks)
     st.markdown(plain(sweep_sentence(spoken, statistic, sweep.where, sweep.name)))
     title = f"{capital(MARKS[statistic].title)} over {sweep.name}, {_drawn(settings)}"
@@ -250,8 +249,7 @@ def _modulation(view: View, settings: EvaluateSettings, statistic: str) -> None:
     results = _at(view, over_runs(runs, view.weights, settings), 420)
     if not results:
         return
-    table = _joined(results)
-    marks, floor = marks_at(table), floors(table)
+    marks, floor = derived(_marks, results)
     st.markdown(plain(parameters_sentence(runs, marks, statistic)))
     title = f"{capital(MARKS[statistic].title)} against parameters, {_drawn(settings)}"
     figure = built(quality_by_parameters, marks, statistic, floor, title)
@@ -290,8 +288,12 @@ def _stored(view: View, runs: list[Run], settings: EvaluateSettings) -> Results 
     return results_of(sample_quality, view, settings, runs=stored) if stored else None
 
 
-def _joined(results: list[Results]) -> pd.DataFrame:
-    return pd.concat([part.table for part in results], ignore_index=True)
+def _marks(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    return marks_at(table), floors(table)
+
+
+def _of_samples(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["images"] == "samples"].reset_index(drop=True)
 
 
 def _drawn(settings: EvaluateSettings) -> str:
