@@ -157,9 +157,13 @@ def _health_lines(health: Results) -> None:
             "real width (range)": width_words(row),
             "what it is": health_line(row),
         }
-        for row in health.table.to_dict("records")
+        for row in _doubted_first(health.table).to_dict("records")
     ]
     st.dataframe(pd.DataFrame(lines), hide_index=True, width="stretch", height=250)
+
+
+def _doubted_first(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("verdict", key=lambda verdicts: verdicts == "as named", kind="stable")
 
 
 def _details(view: View, run: Run, average: str, health: Results | None) -> None:
