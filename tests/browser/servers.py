@@ -24,6 +24,10 @@ LOADED = Path(__file__).with_name("loaded.py")
 PATIENCE = 120_000
 """Milliseconds; the cores may be busy with other tests."""
 
+DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].every(
+    plot => plot.layout && plot._fullData)"""
+"""Every figure of the page has its data; one that is being drawn anew has none for a moment."""
+
 expect.set_options(timeout=PATIENCE)
 
 
@@ -144,6 +148,7 @@ def settle(page: Page) -> None:
     app = page.locator('[data-testid="stApp"]')
     expect(app).to_have_attribute("data-test-script-state", re.compile("notRunning", re.I))
     page.wait_for_timeout(200)  # an address is completed one tick after the script
+    page.wait_for_function(DRAWN)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -162,6 +167,7 @@ def choose(page: Page, label: str, option: str) -> None:
 def drawn(page: Page, place: int = 0) -> list[dict]:
     """The traces of a figure as the browser holds them: name, type, colour of the line, data."""
     expect(page.locator(".js-plotly-plot").nth(place)).to_be_visible()
+    page.wait_for_function(DRAWN)
     return page.evaluate(
         """place => document.querySelectorAll('.js-plotly-plot')[place]._fullData.map(trace => ({
             name: trace.name, type: trace.type, colour: trace.line && trace.line.color,

@@ -47,6 +47,7 @@ def test_last_against_first_and_a_click_that_goes_to_a_place(dashboard, visit, f
     page = visit(dashboard(five_runs).url + "/compare")
     expect(page.get_by_text(re.compile(r"EMA 10 %: E against A: [\d,]+ of [\d,]+"))).to_be_visible()
     expect(page.get_by_text(re.compile("places are asked at once"))).to_be_visible()
+    settle(page)
     found = marks(page)
     assert len({data[0] for _, data in found}) == len(found) == 14
     assert all(data[6] <= ratio <= data[7] for ratio, data in found)

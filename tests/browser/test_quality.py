@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from playwright.sync_api import Page, TimeoutError, expect
-from servers import drawn, settle
+from servers import DRAWN, drawn, settle
 
 from analysis.quality import EvaluateSettings, sample_quality
 from analysis.quality_sweeps import marks_at
@@ -39,6 +39,7 @@ def sampled(page: Page, title: str) -> None:
 
 def traces(page: Page, title: str) -> list[dict]:
     """The traces of the figure whose title begins so."""
+    page.wait_for_function(DRAWN)
     titles = page.locator(".js-plotly-plot").evaluate_all(
         "plots => plots.map(plot => plot.layout.title.text)"
     )
@@ -95,10 +96,12 @@ def test_loss_and_distances_are_drawn_and_modulation_lists_all_runs(visit, addre
     sampled(page, "Recognized share against parameters")
     assert {t["name"] for t in traces(page, "Recognized share")} == set("ABCDE")
     page.get_by_role("tab", name="Loss by timestep").click()
+    settle(page)
     losses = traces(page, "Loss of held-out images by timestep")
     assert [t["name"] for t in losses] == ["A", "E", "E"]
     assert losses[0]["x"] == [999, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     page.get_by_role("tab", name="Copies").click()
+    settle(page)
     page.get_by_role("button", name=re.compile("Sample 24 images a run")).click()
     expect(page.get_by_text(re.compile("24 samples a run, 8 held-out digits"))).to_be_visible()
     settle(page)
