@@ -127,8 +127,8 @@ class Widgets(ABC):
     def tabs(self, name: str, titles: Sequence[str]) -> Sequence[DeltaGenerator]:
         """Containers of which one is seen at a time; in the link its title in small letters."""
         by_slug = {_slug(title): title for title in titles}
-        slug = self.value_of(name, next(iter(by_slug)), lambda text: (text, text in by_slug))
-        open_one = by_slug.get(slug, titles[0])
+        slugs = list(by_slug)
+        open_one = by_slug[self.value_of(name, slugs[0], lambda text: nearest_option(text, slugs))]
         key = self._seed(name, open_one)
         return st.tabs(titles, default=open_one, key=key, **self._changing(name, _slug))
 

@@ -64,8 +64,9 @@ def magnitude_panels(
     ]
     layout = frame["layout"]
     layout["title"]["text"] = title
+    scale = _y_range(trained, log)
     for axis in (name for name in layout if name.startswith("yaxis")):
-        layout[axis] |= _y_range(trained, log)
+        layout[axis] |= scale
     # Checked by plotly, sixty traces take longer than a slider may; a test has them checked.
     return go.Figure({"data": [*traces, *frame["data"]], "layout": layout}, _validate=False)
 

@@ -1,5 +1,7 @@
 """Chapters of the page Compare: every run against the first."""
 
+from functools import lru_cache
+
 import pandas as pd
 
 from analysis.compare import CompareSettings, compared_statistics
@@ -69,10 +71,16 @@ def _alone(shown: Shown) -> str:
 
 def _apart(shown: Shown) -> pd.DataFrame:
     """How far the weights of the run in focus are from the first run's."""
-    base, weights = shown.runs[0], shown.reported
-    asked = weight_differences_from(base, weights[base.name])
-    settings = weights_base(base, weights[base.name])
-    return asked(shown.run, weights[shown.run.name], settings)
+    sides = (shown.runs[0], shown.run)
+    return _apart_from(*sides, *(shown.reported[run.name] for run in sides))
+
+
+@lru_cache(maxsize=64)
+def _apart_from(base: Run, run: Run, base_weights: str, weights: str) -> pd.DataFrame:
+    """Kept, because figure, answer and table of a run ask for it in turn."""
+    return weight_differences_from(base, base_weights)(
+        run, weights, weights_base(base, base_weights)
+    )
 
 
 def _every_apart(shown: Shown) -> pd.DataFrame:

@@ -119,6 +119,9 @@ def test_the_open_tab_stands_in_the_link_and_back_returns_to_the_one_before(visi
     expect(chosen).to_have_text("Loss by timestep")
     page.go_back()
     expect(page.get_by_role("tab", selected=True)).to_have_text("Learning curves")
+    page.goto(address + "&tab=nowhere")
+    said = "tab = nowhere is not possible here; learning-curves is shown instead."
+    expect(page.get_by_text(said)).to_be_visible()
 
 
 def test_runs_that_are_judged_are_shown_beside_a_button_for_the_others(visit, dashboard, five_runs):
